@@ -1,0 +1,3 @@
+"""multiattn."""
+
+__version__ = "0.1.0"
