@@ -1,0 +1,126 @@
+"""What exists: one entry per module, a TOML file per kind. Imports no framework."""
+
+import difflib
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of a rename table: from a name at an origin to ours.
+
+    Args:
+        match: regular expression, searched in the running name.
+        to: replacement for the match, with groups as in ``re.sub``; None passes the name over.
+        axes: axis order of the tensor at its origin, ``h w i o -> o i h w``.
+        take: (axis, indices): the tensor's entries along an axis, in our order.
+    """
+
+    match: str
+    to: str | None = None
+    axes: str | None = None
+    take: tuple[int, tuple[int, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalog says of a module.
+
+    Args:
+        name: the class's name, in every framework.
+        kind: the folder it lies in.
+        title: the paper's title.
+        venue: where it was published.
+        summary: what the module computes, in a line.
+        source: the originals its conformance cases were measured on.
+        licence: the originals' licence.
+        arxiv: the paper's number there, or None.
+        aliases: other names people know the module by.
+        parts: public classes that the module is made of.
+        inputs: axes of each input, in PyTorch's order.
+        outputs: axes of each output.
+        input_widths: the options that only state the width of an input; Keras has none of them.
+        pass_over: patterns of names in files that are constants of ours.
+        origins: rename tables by origin.
+    """
+
+    name: str
+    kind: str
+    title: str
+    venue: str
+    summary: str
+    source: str
+    licence: str
+    arxiv: str | None = None
+    aliases: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ("NCHW",)
+    outputs: tuple[str, ...] = ("NCHW",)
+    input_widths: tuple[str, ...] = ("channels", "in_channels")
+    pass_over: tuple[str, ...] = ()
+    origins: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+
+
+def _rule(row: Mapping[str, Any]) -> Rule:
+    take = row.get("take")
+    return Rule(**{**row, "take": (take["axis"], tuple(take["indices"])) if take else None})
+
+
+def _entry(name: str, kind: str, table: Mapping[str, Any]) -> Entry:
+    known = {f.name for f in fields(Entry)}
+    if unknown := table.keys() - known:
+        raise ValueError(f"catalog entry {name}: unknown fields {', '.join(sorted(unknown))}")
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    values["origins"] = {
+        origin: tuple(_rule(row) for row in rows)
+        for origin, rows in table.get("origins", {}).items()
+    }
+    return Entry(name=name, kind=kind, **values)
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every entry by name, sorted."""
+    found = {}
+    for file in resources.files(__name__).iterdir():
+        if file.name.endswith(".toml"):
+            kind = file.name.removesuffix(".toml")
+            for name, table in tomllib.loads(file.read_text("utf-8")).items():
+                found[name] = _entry(name, kind, table)
+    return dict(sorted(found.items()))
+
+
+def info(name: str) -> Entry:
+    """The entry of a module, by its name or an alias, in any case.
+
+    Raises:
+        ValueError: no such module; the message has the names that come near.
+    """
+    names = {one.lower(): entry for entry in entries().values() for one in entry.aliases}
+    names |= {one.lower(): entry for one, entry in entries().items()}
+    if name.lower() in names:
+        return names[name.lower()]
+    near = dict.fromkeys(names[one].name for one in difflib.get_close_matches(name.lower(), names))
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"there is no module {name!r}{hint}")
+
+
+def list_modules(pattern: str = "*", *, kind: str | None = None) -> list[str]:
+    """The names of the modules.
+
+    Args:
+        pattern: a shell pattern, or a part of the name or of an alias; case doesn't matter.
+        kind: only this kind.
+    """
+    glob = pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"
+    return [
+        entry.name
+        for entry in entries().values()
+        if kind in (None, entry.kind)
+        and any(fnmatch.fnmatchcase(one.lower(), glob) for one in (entry.name, *entry.aliases))
+    ]

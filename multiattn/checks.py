@@ -1,0 +1,71 @@
+"""Option checks that the three trees share, so that a mistake reads the same in each of them.
+
+Every check takes the module as its first argument; the error names the module's class, the option
+and the value.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NoReturn
+
+
+def fail(module: object, what: str) -> NoReturn:
+    """Raises the one kind of error that a module raises on a bad option or input."""
+    raise ValueError(f"{type(module).__name__}: {what}")
+
+
+def positive(module: object, **options: float) -> None:
+    """Every option must be greater than zero."""
+    for name, value in options.items():
+        if not value > 0:
+            fail(module, f"{name} ({value}) must be positive")
+
+
+def odd(module: object, **options: int) -> None:
+    """Every option must be an odd positive integer."""
+    for name, value in options.items():
+        if value < 1 or value % 2 == 0:
+            fail(module, f"{name} ({value}) must be odd and positive")
+
+
+def choice(module: object, allowed: Collection[object], **options: object) -> None:
+    """Every option must be one of the allowed values."""
+    for name, value in options.items():
+        if value not in allowed:
+            listed = ", ".join(repr(one) for one in allowed)
+            fail(module, f"{name} ({value!r}) must be one of {listed}")
+
+
+def divisible(module: object, *, by: str, **options: int) -> None:
+    """Every option must be a multiple of the one named by ``by``."""
+    divisor = options.pop(by)
+    positive(module, **{by: divisor})
+    for name, value in options.items():
+        if value % divisor:
+            fail(module, f"{name} ({value}) must be divisible by {by} ({divisor})")
+
+
+def quotient(module: object, **options: float) -> int:
+    """The first option divided by the second, rounded down; it must be at least 1."""
+    (name, value), (divisor_name, divisor) = options.items()
+    positive(module, **options)
+    result = int(value // divisor)
+    if result < 1:
+        fail(module, f"{divisor_name} ({divisor}) must not exceed {name} ({value})")
+    return result
+
+
+def sizes(module: object, expected: Sequence[int | None], **inputs: Sequence[int | None]) -> None:
+    """Every input must have the expected size; None stands for a size that isn't known yet."""
+    for name, actual in inputs.items():
+        if any(
+            isinstance(a, int) and isinstance(b, int) and a != b
+            for a, b in zip(actual, expected, strict=True)
+        ):
+            fail(module, f"{name} has size {tuple(actual)}, expected {tuple(expected)}")
+
+
+def nonempty(module: object, **options: Collection[object]) -> None:
+    """Every option must have at least one element."""
+    for name, value in options.items():
+        if not len(value):
+            fail(module, f"{name} must not be empty")

@@ -1,0 +1,3 @@
+from multiattn.torch.conv.omni_dimensional_dynamic_conv import OmniDimensionalDynamicConv
+
+__all__ = ["OmniDimensionalDynamicConv"]

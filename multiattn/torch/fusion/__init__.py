@@ -1,0 +1,3 @@
+from multiattn.torch.fusion.asff import ASFF
+
+__all__ = ["ASFF"]

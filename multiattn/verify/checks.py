@@ -1,0 +1,457 @@
+"""What the referee checks of a case in a runtime, level by level."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiattn.catalog import Entry
+from multiattn.verify import protocol
+from multiattn.verify.cases import Case, sample
+from multiattn.verify.player import Setup, is_image
+from multiattn.verify.remote import PlayerError, Remote
+
+LEVELS = (
+    "original",
+    "training",
+    "gradients",
+    "single",
+    "compiled",
+    "round trips",
+    "shapes",
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+Errors = dict[str, float]
+
+# How many elements of an array a case keeps, by the array's kind.
+COUNTS = {"eval": 192, "train": 192, "buffers": 16, "input_grads": 64}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a figure may be off, as a part of its array's rms.
+
+    Args:
+        forward: of outputs and buffers.
+        gradients: of gradients.
+        floor: the divisor is never below this part of the largest rms of the array's kind.
+    """
+
+    forward: float
+    gradients: float
+    floor: float
+
+    def of(self, kind: str) -> float:
+        """The tolerance of arrays of this kind."""
+        return self.gradients if kind.endswith("grads") else self.forward
+
+
+DOUBLE = Tolerance(1e-9, 1e-9, 1e-3)
+SINGLE = Tolerance(1e-5, 1e-4, 0.1)
+SINGLE_BACKBONE = Tolerance(1e-4, 1e-3, 0.1)
+
+# Where a case amplifies rounding, how many times PyTorch's float32 error another runtime may err,
+# and how many times PyTorch may err what rounding only inputs and weights to float32 does.
+AMPLIFIED = 4
+AMPLIFIED_IN_TORCH = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one check.
+
+    Args:
+        module: the case's module.
+        case: the case's id.
+        runtime: where it was played.
+        level: one of ``LEVELS``.
+        what: what was compared.
+        error: the largest error, or None where there is no figure.
+        limit: what the error may be.
+        passed: whether the check was passed; None where it doesn't apply.
+        note: why it doesn't apply, or what went wrong.
+    """
+
+    module: str
+    case: str
+    runtime: str
+    level: str
+    what: str
+    error: float | None = None
+    limit: float | None = None
+    passed: bool | None = True
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the JSON report has it."""
+        values = asdict(self)
+        if self.error is not None and not math.isfinite(self.error):
+            values["error"] = str(self.error)
+        return values
+
+
+@dataclass
+class Reference:
+    """What the PyTorch player gave for a case, which the other runtimes are compared with.
+
+    Args:
+        single: its largest float32 error, by kind of array.
+        other: its float64 outputs for other sizes.
+        file: the weights that it has saved.
+    """
+
+    single: Errors = field(default_factory=dict)
+    other: list[NDArray[Any]] | None = None
+    file: Path | None = None
+
+
+def distance(actual: NDArray[Any], expected: NDArray[Any], divisor: float = 0.0) -> float:
+    """The largest difference over the expected array's rms; infinite for other shapes or NaN."""
+    if actual.shape != expected.shape:
+        return math.inf
+    if not expected.size:
+        return 0.0
+    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+    difference = float(np.max(np.abs(actual - expected)))
+    divisor = max(divisor, float(np.sqrt(np.mean(expected**2))))
+    if math.isnan(difference):
+        return math.inf
+    return difference / (divisor or 1.0)
+
+
+def against_figures(actual: Arrays, figures: Mapping[str, Any], kind: str, floor: float) -> Errors:
+    """The error of each array whose shape, mean, rms and sample the case gives."""
+    largest = max((one["rms"] for one in figures.values()), default=0.0)
+    errors = {}
+    for name, one in figures.items():
+        array = np.asarray(actual[name], np.float64) if name in actual else None
+        if array is None or list(array.shape) != one["shape"]:
+            errors[name] = math.inf
+            continue
+        divisor = max(one["rms"], floor * largest)
+        rms = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
+        summary = np.array([array.mean() if array.size else 0.0, rms])
+        errors[name] = max(
+            distance(sample(array, COUNTS[kind]), np.array(one["sample"]), divisor),
+            distance(summary, np.array([one["mean"], one["rms"]]), divisor),
+        )
+    return errors
+
+
+def against_probes(
+    actual: Arrays, figures: Mapping[str, Any], probes: Arrays, floor: float
+) -> Errors:
+    """The error of each parameter's gradient, whose rms and product with a probe the case gives."""
+    largest = max((one["rms"] for one in figures.values()), default=0.0)
+    errors = {}
+    for name, one in figures.items():
+        if name not in actual:
+            errors[name] = math.inf
+            continue
+        gradient = np.asarray(actual[name], np.float64).reshape(-1)
+        probe = probes[name].reshape(-1)
+        divisor = max(one["rms"], floor * largest) or 1.0
+        rms = float(np.sqrt(np.mean(gradient**2)))
+        product = abs(float(gradient @ probe) - one["dot"]) / math.sqrt(probe.size)
+        error = max(abs(rms - one["rms"]), product) / divisor
+        errors[name] = math.inf if math.isnan(error) else error
+    return errors
+
+
+class Match:
+    """A case against a player: asks it for what the levels need, and compares.
+
+    Args:
+        case: what is played.
+        entry: what the catalog says of the module.
+        player: who plays.
+        implementation: the class, as ``Setup`` takes it.
+        reference: what the PyTorch player gave; it fills this in itself.
+        folder: for files, the same for all players of a case.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        entry: Entry | None,
+        player: Remote,
+        implementation: str,
+        reference: Reference,
+        folder: Path,
+    ):
+        self.case = case
+        self.entry = entry
+        self.player = player
+        self.reference = reference
+        self.folder = folder
+        self.leads = player.runtime == "torch"
+        self.setup = Setup(
+            implementation,
+            case.options,
+            entry.input_widths if entry else ("channels", "in_channels"),
+            case.axes,
+            case.output_axes,
+            case.method,
+        )
+        self.names: dict[str, str] = {}
+
+    def play(self, levels: Sequence[str]) -> Iterator[Result]:
+        """The results of these levels, a failing one where the player itself has failed."""
+        wanted = [
+            (("original", "training", "gradients"), self.double),
+            (("single",), self.single),
+            (("compiled",), self.compiled),
+            (("round trips",), self.round_trips),
+            (("shapes",), self.shapes),
+        ]
+        for group, check in wanted:
+            asked = [level for level in group if level in levels]
+            if not asked:
+                continue
+            try:
+                yield from (result for result in check() if result.level in asked)
+            except PlayerError as error:
+                for level in asked:
+                    yield self.result(level, "plays", passed=False, note=str(error))
+
+    def result(self, level: str, what: str, **values: Any) -> Result:
+        return Result(self.case.module, self.case.id, self.player.runtime, level, what, **values)
+
+    def compared(self, level: str, what: str, errors: Errors, limit: float) -> Result:
+        """A result from errors by name: the largest, and which arrays are beyond the limit."""
+        worst = max(errors.values(), default=0.0)
+        beyond = [name for name, error in errors.items() if not error <= limit]
+        note = f"beyond: {', '.join(beyond[:6])}" if beyond else ""
+        return self.result(level, what, error=worst, limit=limit, passed=not beyond, note=note)
+
+    # What the levels ask for.
+
+    def make(self, dtype: str, rounded: bool = False) -> None:
+        """Has a module made in this dtype, with the case's state."""
+        state = {name: self.cast(array, dtype, rounded) for name, array in self.case.state.items()}
+        reply, _ = self.player.ask(
+            "make",
+            {**self.inputs(self.case.inputs, dtype), **protocol.named("state", state)},
+            setup=asdict(self.setup),
+            dtype=dtype,
+        )
+        self.names = {name: reply["renamed"].get(name, name) for name in state}
+
+    def cast(self, array: NDArray[Any], dtype: str, rounded: bool = False) -> NDArray[Any]:
+        if array.dtype.kind != "f":
+            return array
+        return (array.astype(np.float32) if rounded else array).astype(dtype)
+
+    def inputs(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        dtype: str,
+        rounded: bool = False,
+        prefix: str = "input",
+    ) -> Arrays:
+        return protocol.numbered(prefix, [self.cast(x, dtype, rounded) for x in arrays])
+
+    def forward(
+        self, dtype: str, rounded: bool = False, arrays: Sequence[NDArray[Any]] | None = None
+    ) -> list[NDArray[Any]]:
+        inputs = self.inputs(self.case.inputs if arrays is None else arrays, dtype, rounded)
+        return protocol.pick_list("output", self.player.ask("forward", inputs)[1])
+
+    def measure(self, dtype: str, tolerance: Tolerance, rounded: bool = False) -> dict[str, Errors]:
+        """The errors against the original's figures, by kind and name."""
+        expected, floor = self.case.expected, tolerance.floor
+        outputs = protocol.numbered("output", self.forward(dtype, rounded))
+        errors = {
+            "eval": against_figures(outputs, figures(expected["eval"], "output"), "eval", floor)
+        }
+        if "param_grads" not in expected:
+            return errors
+        _, arrays = self.player.ask(
+            "step",
+            {
+                **self.inputs(self.case.inputs, dtype, rounded),
+                **self.inputs(self.case.cotangents(), dtype, rounded, "cotangent"),
+            },
+            training=self.case.training,
+        )
+        if "train" in expected:
+            train = figures(expected["train"], "output")
+            errors["train"] = against_figures(arrays, train, "train", floor)
+            buffers = {n: arrays[f"buffer/{self.names[n]}"] for n in expected["buffers"]}
+            errors["buffers"] = against_figures(buffers, expected["buffers"], "buffers", floor)
+        inputs = figures(expected["input_grads"], "input_grad")
+        errors["input_grads"] = against_figures(arrays, inputs, "input_grads", floor)
+        names = {name: f"param_grad/{self.names[name]}" for name in expected["param_grads"]}
+        errors["param_grads"] = against_probes(
+            {name: arrays[key] for name, key in names.items() if key in arrays},
+            expected["param_grads"],
+            {name: self.case.probe(name) for name in names},
+            floor,
+        )
+        return errors
+
+    # The levels.
+
+    def double(self) -> Iterator[Result]:
+        """Levels 1 to 3: float64 against the original's figures."""
+        levels = {
+            "eval": "original",
+            "train": "training",
+            "buffers": "training",
+            "input_grads": "gradients",
+            "param_grads": "gradients",
+        }
+        self.make("float64")
+        measured = self.measure("float64", DOUBLE)
+        for kind, level in levels.items():
+            if kind not in measured:
+                yield self.result(level, kind, passed=None, note="the case has no such figures")
+            elif kind == "param_grads" and not measured[kind]:
+                yield self.result(level, kind, passed=None, note="no parameters")
+            else:
+                yield self.compared(level, kind, measured[kind], DOUBLE.of(kind))
+
+    def single(self) -> Iterator[Result]:
+        """Level 4: float32 against the original's figures, and reduced precision."""
+        backbone = self.entry is not None and self.entry.kind == "backbone"
+        tolerance = SINGLE_BACKBONE if backbone else SINGLE
+        self.make("float32")
+        measured = self.measure("float32", tolerance)
+        worst = {kind: max(errors.values(), default=0.0) for kind, errors in measured.items()}
+        amplified = {kind: AMPLIFIED * error for kind, error in self.reference.single.items()}
+        if self.leads:
+            self.reference.single, amplified = worst, {}
+            if any(error > tolerance.of(kind) for kind, error in worst.items()):
+                self.make("float64", rounded=True)
+                for kind, errors in self.measure("float64", tolerance, rounded=True).items():
+                    amplified[kind] = AMPLIFIED_IN_TORCH * max(errors.values(), default=0.0)
+        for kind, errors in measured.items():
+            limit = max(tolerance.of(kind), amplified.get(kind, 0.0))
+            yield self.compared("single", kind, errors, limit)
+        state = {name: self.cast(array, "float32") for name, array in self.case.state.items()}
+        reply, arrays = self.player.ask(
+            "mixed_precision",
+            {**self.inputs(self.case.inputs, "float32"), **protocol.named("state", state)},
+        )
+        for way, dtypes in reply["dtypes"].items():
+            allowed = {"bfloat16", "float32"} if way == "autocast" else {"bfloat16"}
+            wrong = [dtype for dtype in dtypes if "float" in dtype and dtype not in allowed]
+            finite = all(np.isfinite(x).all() for x in protocol.pick(way, arrays).values())
+            note = f"dtypes {', '.join(wrong)}" if wrong else "" if finite else "not finite"
+            yield self.result("single", way, passed=not note, note=note)
+
+    def compiled(self) -> Iterator[Result]:
+        """Level 5: the compiled ways give what the plain call gives, in float32."""
+        self.make("float32")
+        reply, arrays = self.player.ask("compiled", self.inputs(self.case.inputs, "float32"))
+        yield from self.ways("compiled", reply, arrays, self.forward("float32"))
+
+    def ways(
+        self, level: str, reply: Mapping[str, Any], arrays: Arrays, expected: list[NDArray[Any]]
+    ) -> Iterator[Result]:
+        for name, note in reply["absent"].items():
+            yield self.result(level, name, passed=None, note=note)
+        for name in reply["ways"]:
+            outputs = protocol.pick_list("output", protocol.pick(name, arrays))
+            yield self.compared(level, name, distances(outputs, expected), SINGLE.forward)
+
+    def round_trips(self) -> Iterator[Result]:
+        """Level 6: files and the framework's own saving give the state back, bit for bit."""
+        self.make("float32")
+        inputs = self.inputs(self.case.inputs, "float32")
+        own = self.folder / f"{self.player.runtime}.safetensors"
+        self.player.ask("save", path=str(own))
+        if self.leads:
+            self.reference.file = own
+        source = self.reference.file
+        if not self.case.state:
+            yield self.result("round trips", "file", passed=None, note="no state")
+        elif source is None:
+            yield self.result("round trips", "file", passed=None, note="needs PyTorch's file")
+        else:
+            back = own.with_suffix(".back.safetensors")
+            self.player.ask("reload", inputs, source=str(source), path=str(back), dtype="float32")
+            same = source.read_bytes() == back.read_bytes() == own.read_bytes()
+            note = "" if same else "the file that comes back differs"
+            yield self.result("round trips", "file", passed=same, note=note)
+        expected = self.forward("float32")
+        _, arrays = self.player.ask("restored", inputs)
+        restored, before = protocol.pick("restored", arrays), protocol.pick("state", arrays)
+        same = restored.keys() == before.keys() and all(
+            np.array_equal(before[name], restored[name]) for name in before
+        )
+        note = "" if same else "the restored state differs"
+        yield self.result("round trips", "own saving", passed=same, note=note)
+        outputs = protocol.pick_list("output", arrays)
+        errors = distances(outputs, expected)
+        yield self.compared("round trips", "restored module", errors, SINGLE.forward)
+
+    def shapes(self) -> Iterator[Result]:
+        """Level 7: other batches and sizes, sizes unknown when the module is made."""
+        free = not any(option in self.case.options for option in FIXED_SIZE_OPTIONS)
+        other = self.case.inputs_of(other_shapes(self.case, free))
+        self.make("float64")
+        yield self.result("shapes", "names of the state")
+        outputs = self.forward("float64", arrays=other)
+        if self.leads:
+            self.reference.other = outputs
+            one_by_one = [
+                self.forward("float64", arrays=[x[i : i + 1] for x in other])
+                for i in range(len(other[0]))
+            ]
+            expected = [np.concatenate(parts) for parts in zip(*one_by_one, strict=True)]
+        elif self.reference.other is None:
+            yield self.result("shapes", "other sizes", passed=None, note="needs PyTorch's outputs")
+            return
+        else:
+            expected = self.reference.other
+        yield self.compared("shapes", "other sizes", distances(outputs, expected), DOUBLE.forward)
+        self.make("float32")
+        reply, arrays = self.player.ask(
+            "unknown_sizes",
+            {
+                **self.inputs(self.case.inputs, "float32"),
+                **self.inputs(other, "float32", prefix="other"),
+            },
+            free=free,
+        )
+        yield from self.ways("shapes", reply, arrays, self.forward("float32", arrays=other))
+
+
+# Options that bind a module to one size of its input.
+FIXED_SIZE_OPTIONS = ("input_size", "img_size")
+
+
+def figures(expected: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Any]:
+    return {f"{prefix}.{index}": one for index, one in enumerate(expected)}
+
+
+def distances(actual: list[NDArray[Any]], expected: list[NDArray[Any]]) -> Errors:
+    """The distance of each output; infinite if their numbers differ."""
+    if len(actual) != len(expected):
+        return {"number of outputs": math.inf}
+    pairs = enumerate(zip(actual, expected, strict=True))
+    return {f"output.{index}": distance(a, b) for index, (a, b) in pairs}
+
+
+def other_shapes(case: Case, free: bool) -> list[list[int]]:
+    """Shapes with a larger batch and, if ``free``, other heights and widths.
+
+    Inputs whose sizes are multiples of the smallest input's stay so.
+    """
+    shapes = [list(one["shape"]) for one in case.data["inputs"]]
+    images = [shape for shape, axes in zip(shapes, case.axes, strict=True) if is_image(axes)]
+    smallest = [min(sizes) for sizes in zip(*(shape[2:] for shape in images), strict=True)]
+    for shape, axes in zip(shapes, case.axes, strict=True):
+        shape[0] += 1
+        if free and is_image(axes):
+            shape[2:] = [
+                size // base * (base + 1 + axis % 2)
+                for axis, (size, base) in enumerate(zip(shape[2:], smallest, strict=True))
+            ]
+    return shapes

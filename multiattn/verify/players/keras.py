@@ -1,0 +1,310 @@
+"""The Keras player, on the backend that the environment names."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_ENABLE_X64"] = "1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.backend.common import dtypes
+
+from multiattn.keras.nn import initializers
+from multiattn.verify.player import (
+    Array,
+    Arrays,
+    Player,
+    Step,
+    Way,
+    is_image,
+    serve,
+    to_first,
+    to_last,
+)
+from multiattn.verify.players import use_compilation_cache
+from multiattn.weights import load_state_dict, port
+from multiattn.weights.walk import inventory
+
+# Keras computes some operators in float32 on JAX and PyTorch whatever it is given. To compare the
+# modules' arithmetic in float64 that is lifted here, in this process; the library itself doesn't.
+dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+
+Tensors = list[Any]
+Function = Callable[..., Any]
+Loss = Callable[[Tensors, Tensors], tuple[Any, Tensors]]
+
+
+class KerasPlayer(Player):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend = BACKENDS[keras.backend.backend()]()
+
+    def make(self, dtype: str, inputs: list[Array], **changes: Any) -> keras.layers.Layer:
+        shapes = [x.shape for x in self.own(inputs)]
+        return self.built(
+            dtype, [keras.KerasTensor(s, str(x.dtype)) for s, x in zip(shapes, inputs, strict=True)]
+        )[0]
+
+    def built(self, dtype: str, symbols: list[keras.KerasTensor]) -> tuple[Any, Any]:
+        """A module made and called on symbolic inputs, with what the call gave."""
+        options = {k: v for k, v in self.setup.options.items() if k not in self.setup.widths}
+        with initializers.skipped():
+            module = self.setup.cls()(**options, dtype=dtype)
+            return module, module(*symbols)
+
+    def own(self, arrays: list[Array]) -> list[Array]:
+        return [to_last(x, a) for x, a in zip(arrays, self.setup.axes, strict=True)]
+
+    def canonical(self, outputs: Tensors) -> list[Array]:
+        pairs = zip(outputs, self.setup.output_axes, strict=True)
+        return [to_first(to_numpy(x), a) for x, a in pairs]
+
+    def tensors(self, arrays: list[Array]) -> Tensors:
+        return [ops.convert_to_tensor(x) for x in self.own(arrays)]
+
+    def forward(self, module: Any, inputs: list[Array]) -> list[Array]:
+        outputs = self.backend.forward(self.plain(module), module, self.tensors(inputs))
+        return self.canonical(outputs)
+
+    def plain(self, module: Any) -> Function:
+        """The plain call in evaluation mode."""
+        return lambda *xs: self.call(module, *xs, training=False)
+
+    def step(
+        self, module: Any, inputs: list[Array], cotangents: list[Array], training: bool
+    ) -> Step:
+        slots = [(n, s) for n, s in inventory(module).slots.items() if s.variable.trainable]
+        weights = [to_last(c, a) for c, a in zip(cotangents, self.setup.output_axes, strict=True)]
+        floating = [x.dtype.kind == "f" for x in inputs]
+
+        def loss(xs: Tensors, weights: Tensors) -> tuple[Any, Tensors]:
+            outputs = self.call(module, *xs, training=training)
+            pairs = zip(outputs, weights, strict=True)
+            return sum(ops.sum(o * w) for o, w in pairs if is_float(o)), outputs
+
+        outputs, input_grads, grads = self.backend.gradients(
+            loss,
+            module,
+            [slot.variable for _, slot in slots],
+            self.tensors(inputs),
+            floating,
+            [ops.convert_to_tensor(w) for w in weights],
+        )
+        axes = [a for a, one in zip(self.setup.axes, floating, strict=True) if one]
+        return Step(
+            self.canonical(outputs),
+            [to_first(to_numpy(g), a) for g, a in zip(input_grads, axes, strict=True)],
+            {n: s.canonical(to_numpy(g)) for (n, s), g in zip(slots, grads, strict=True)},
+        )
+
+    def compiled(self, module: Any, inputs: list[Array]) -> dict[str, Way | str]:
+        ways = self.backend.compiled(self.plain(module))
+        return {name: self.way(function) for name, function in ways.items()}
+
+    def unknown_sizes(self, module: Any, inputs: list[Array], free: bool) -> dict[str, Way | str]:
+        if self.setup.method is not None:
+            return {"functional model": "the case calls a method"}
+        model, inner = self.functional(inputs, free)
+        port(module, inner)
+        ways = {
+            "functional model": lambda *xs: model(list(xs)),
+            **self.backend.unknown_sizes(model),
+        }
+        return {name: self.way(function) for name, function in ways.items()}
+
+    def way(self, function: Function) -> Way:
+        def call(arrays: list[Array]) -> list[Array]:
+            outputs = function(*self.tensors(arrays))
+            return self.canonical(outputs if isinstance(outputs, (list, tuple)) else [outputs])
+
+        return call
+
+    def functional(self, inputs: list[Array], free: bool) -> tuple[keras.Model, Any]:
+        """A functional model around a new module, in float32, with unknown sizes if ``free``."""
+        symbols = [
+            keras.Input(
+                [None if free and is_image(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],
+                dtype=str(x.dtype),
+            )
+            for x, a in zip(self.own(inputs), self.setup.axes, strict=True)
+        ]
+        module, outputs = self.built("float32", symbols)
+        return keras.Model(symbols, outputs), module
+
+    def restored(self, module: Any, inputs: list[Array], folder: Path) -> Any:
+        model, inner = self.functional(inputs, free=False)
+        port(module, inner)
+        model.save(folder / "model.keras")
+        cls = type(inner)
+        loaded = keras.saving.load_model(folder / "model.keras", custom_objects={cls.__name__: cls})
+        return loaded.get_layer(inner.name)
+
+    def mixed_precision(self, inputs: list[Array], state: Arrays) -> dict[str, list[Array]]:
+        module = self.make("mixed_bfloat16", inputs)
+        load_state_dict(module, state)
+        return {"mixed_bfloat16": self.forward(module, inputs)}
+
+
+def is_float(tensor: Any) -> bool:
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+
+
+def to_numpy(tensor: Any) -> Array:
+    return np.asarray(ops.convert_to_numpy(tensor))
+
+
+class TensorFlow:
+    def __init__(self) -> None:
+        import tensorflow
+
+        self.tf = tensorflow
+        self.tf.config.threading.set_inter_op_parallelism_threads(1)
+        self.tf.config.threading.set_intra_op_parallelism_threads(1)
+
+    def forward(self, function: Function, module: Any, inputs: Tensors) -> Tensors:
+        return function(*inputs)
+
+    def gradients(
+        self,
+        loss: Loss,
+        module: Any,
+        variables: list[keras.Variable],
+        inputs: Tensors,
+        floating: list[bool],
+        cotangents: Tensors,
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        def step(xs: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+            sources = [x for x, one in zip(xs, floating, strict=True) if one]
+            with self.tf.GradientTape() as tape:
+                tape.watch(sources)
+                total, outputs = loss(xs, cotangents)
+            values = [variable.value for variable in variables]
+            gradients = tape.gradient(total, [sources, values], unconnected_gradients="zero")
+            return outputs, *gradients
+
+        before = [variable.numpy() for variable in module.non_trainable_variables]
+        try:
+            return step(inputs)
+        except (self.tf.errors.UnimplementedError, self.tf.errors.InvalidArgumentError):
+            # On the CPU, grouped convolutions have a float64 gradient under XLA only.
+            for variable, value in zip(module.non_trainable_variables, before, strict=True):
+                variable.assign(value)
+            return self.tf.function(step, jit_compile=True)(inputs)
+
+    def compiled(self, function: Function) -> dict[str, Function]:
+        return {"tf.function(jit_compile=True)": self.tf.function(function, jit_compile=True)}
+
+    def unknown_sizes(self, model: keras.Model) -> dict[str, Function]:
+        signature = [self.tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+        traced = self.tf.function(lambda *xs: model(list(xs)), input_signature=signature)
+        with tempfile.TemporaryDirectory() as folder:
+            model.export(folder, format="tf_saved_model", verbose=False)
+            saved = self.tf.saved_model.load(folder)
+        return {
+            "tf.function": traced,
+            "SavedModel": lambda *xs: saved.serve(list(xs) if len(xs) > 1 else xs[0]),
+        }
+
+
+class JAX:
+    def __init__(self) -> None:
+        import jax
+
+        self.jax = jax
+        use_compilation_cache(jax)
+
+    def forward(self, function: Function, module: Any, inputs: Tensors) -> Tensors:
+        variables = module.variables
+
+        @self.jax.jit
+        def pure(values: Tensors, *xs: Any) -> Tensors:
+            with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+                return function(*xs)
+
+        return pure([variable.value for variable in variables], *inputs)
+
+    def gradients(
+        self,
+        loss: Loss,
+        module: Any,
+        variables: list[keras.Variable],
+        inputs: Tensors,
+        floating: list[bool],
+        cotangents: Tensors,
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        trainable = {id(variable) for variable in variables}
+        others = [v for v in module.variables if id(v) not in trainable]
+
+        def pure(sources: Tensors, values: Tensors, rest: Tensors) -> Any:
+            fill = iter(sources)
+            xs = [next(fill) if one else x for x, one in zip(inputs, floating, strict=True)]
+            mapping = zip([*variables, *others], [*values, *rest], strict=True)
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                total, outputs = loss(xs, cotangents)
+            return total, (outputs, [scope.get_current_value(v) for v in others])
+
+        gradient = self.jax.jit(self.jax.grad(pure, argnums=(0, 1), has_aux=True))
+        sources = [x for x, one in zip(inputs, floating, strict=True) if one]
+        (input_grads, grads), (outputs, after) = gradient(
+            sources, [v.value for v in variables], [v.value for v in others]
+        )
+        for variable, value in zip(others, after, strict=True):
+            variable.assign(value)
+        return outputs, input_grads, grads
+
+    def compiled(self, function: Function) -> dict[str, Function]:
+        """The forward pass is jitted already: this is the plain call that it must agree with."""
+        return {"jax.jit": function}
+
+    def unknown_sizes(self, model: keras.Model) -> dict[str, Function]:
+        return {}
+
+
+class Torch:
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(1)
+
+    def forward(self, function: Function, module: Any, inputs: Tensors) -> Tensors:
+        with self.torch.no_grad():
+            return function(*inputs)
+
+    def gradients(
+        self,
+        loss: Loss,
+        module: Any,
+        variables: list[keras.Variable],
+        inputs: Tensors,
+        floating: list[bool],
+        cotangents: Tensors,
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        sources = [x.requires_grad_() for x, one in zip(inputs, floating, strict=True) if one]
+        total, outputs = loss(inputs, cotangents)
+        values = [variable.value for variable in variables]
+        gradients = self.torch.autograd.grad(
+            total, sources + values, allow_unused=True, materialize_grads=True
+        )
+        return outputs, gradients[: len(sources)], gradients[len(sources) :]
+
+    def compiled(self, function: Function) -> dict[str, Function]:
+        self.torch._dynamo.reset()
+        whole = self.torch.compile(function, fullgraph=True, backend="aot_eager")
+        return {"torch.compile": whole}
+
+    def unknown_sizes(self, model: keras.Model) -> dict[str, Function]:
+        return {}
+
+
+BACKENDS = {"tensorflow": TensorFlow, "jax": JAX, "torch": Torch}
+
+if __name__ == "__main__":
+    serve(KerasPlayer)
