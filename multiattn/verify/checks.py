@@ -198,16 +198,21 @@ class Match:
             case.output_axes,
             case.method,
         )
+        self.free = not any(option in case.options for option in FIXED_SIZE_OPTIONS)
+        self.others = case.inputs_of(other_shapes(case, self.free))
         self.names: dict[str, str] = {}
+        self.made: tuple[str, bool] | None = None
 
     def play(self, levels: Sequence[str]) -> Iterator[Result]:
         """The results of these levels, a failing one where the player itself has failed."""
+        # First what needs a module in float64, then what needs one in float32.
         wanted = [
             (("original", "training", "gradients"), self.double),
+            (("shapes",), self.other_sizes),
             (("single",), self.single),
             (("compiled",), self.compiled),
             (("round trips",), self.round_trips),
-            (("shapes",), self.shapes),
+            (("shapes",), self.unknown_sizes),
         ]
         for group, check in wanted:
             asked = [level for level in group if level in levels]
@@ -232,7 +237,9 @@ class Match:
     # What the levels ask for.
 
     def make(self, dtype: str, rounded: bool = False) -> None:
-        """Has a module made in this dtype, with the case's state."""
+        """Has a module made in this dtype, with the case's state, unless that is what there is."""
+        if self.made == (dtype, rounded):
+            return
         state = {name: self.cast(array, dtype, rounded) for name, array in self.case.state.items()}
         reply, _ = self.player.ask(
             "make",
@@ -241,6 +248,7 @@ class Match:
             dtype=dtype,
         )
         self.names = {name: reply["renamed"].get(name, name) for name in state}
+        self.made = (dtype, rounded)
 
     def cast(self, array: NDArray[Any], dtype: str, rounded: bool = False) -> NDArray[Any]:
         if array.dtype.kind != "f":
@@ -391,18 +399,16 @@ class Match:
         errors = distances(outputs, expected)
         yield self.compared("round trips", "restored module", errors, SINGLE.forward)
 
-    def shapes(self) -> Iterator[Result]:
-        """Level 7: other batches and sizes, sizes unknown when the module is made."""
-        free = not any(option in self.case.options for option in FIXED_SIZE_OPTIONS)
-        other = self.case.inputs_of(other_shapes(self.case, free))
+    def other_sizes(self) -> Iterator[Result]:
+        """Level 7: the state is what the case lists; other batches and sizes, in float64."""
         self.make("float64")
         yield self.result("shapes", "names of the state")
-        outputs = self.forward("float64", arrays=other)
+        outputs = self.forward("float64", arrays=self.others)
         if self.leads:
             self.reference.other = outputs
             one_by_one = [
-                self.forward("float64", arrays=[x[i : i + 1] for x in other])
-                for i in range(len(other[0]))
+                self.forward("float64", arrays=[x[i : i + 1] for x in self.others])
+                for i in range(len(self.others[0]))
             ]
             expected = [np.concatenate(parts) for parts in zip(*one_by_one, strict=True)]
         elif self.reference.other is None:
@@ -411,16 +417,20 @@ class Match:
         else:
             expected = self.reference.other
         yield self.compared("shapes", "other sizes", distances(outputs, expected), DOUBLE.forward)
+
+    def unknown_sizes(self) -> Iterator[Result]:
+        """Level 7: made without knowing the sizes, in float32."""
         self.make("float32")
         reply, arrays = self.player.ask(
             "unknown_sizes",
             {
                 **self.inputs(self.case.inputs, "float32"),
-                **self.inputs(other, "float32", prefix="other"),
+                **self.inputs(self.others, "float32", prefix="other"),
             },
-            free=free,
+            free=self.free,
         )
-        yield from self.ways("shapes", reply, arrays, self.forward("float32", arrays=other))
+        expected = self.forward("float32", arrays=self.others) if reply["ways"] else []
+        yield from self.ways("shapes", reply, arrays, expected)
 
 
 # Options that bind a module to one size of its input.

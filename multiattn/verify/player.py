@@ -93,8 +93,8 @@ class Player(ABC):
         self.module: Any
 
     @abstractmethod
-    def make(self, dtype: str, inputs: list[Array], **changes: Any) -> Any:
-        """A new module of ``self.setup`` in this dtype, initialisers off, in evaluation mode."""
+    def make(self, precision: str, inputs: list[Array], **changes: Any) -> Any:
+        """A new module of ``self.setup`` of this dtype, initialisers off, in evaluation mode."""
 
     @abstractmethod
     def forward(self, module: Any, inputs: list[Array]) -> list[Array]:

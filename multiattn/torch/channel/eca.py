@@ -15,7 +15,7 @@ class ECA(nn.Module):
 
     Args:
         channels: channels of the input, and of the output.
-        kernel_size: odd; None: (log2(channels) + beta) / gamma, rounded down, then up to an odd one.
+        kernel_size: odd; None: (log2(channels) + beta) / gamma, cut down, then up to an odd one.
         gamma: see kernel_size.
         beta: see kernel_size.
         shared: one kernel for all channels; False gives each channel its own.

@@ -17,7 +17,7 @@ def affine_grid(theta: Tensor, size: tuple[int, int], *, align_corners: bool = F
     def axis(count: int) -> Tensor:
         steps = torch.arange(count, dtype=theta.dtype, device=theta.device)
         if align_corners:
-            return 2 * steps / max(count - 1, 1) - float(count > 1)
+            return 2 * steps / max(count - 1, 1) - (1 if count > 1 else 0)
         return (2 * steps + 1) / count - 1
 
     y, x = torch.meshgrid(axis(size[0]), axis(size[1]), indexing="ij")

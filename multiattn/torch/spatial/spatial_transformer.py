@@ -98,8 +98,9 @@ class SpatialTransformer(nn.Module):
             return F.grid_sample(
                 x, grid, padding_mode=self.padding, align_corners=self.align_corners
             )
-        last = grid.new_tensor([width - 1, height - 1])
-        pixels = 0.5 * (grid + 1) * (last - 1)
-        inside = ((pixels >= 0) & (pixels < last)).all(-1)
-        grid = 2 * pixels / last.clamp(min=1) - 1
-        return F.grid_sample(x, grid, align_corners=True) * inside[:, None]
+        inside, moved = torch.ones_like(grid[..., 0], dtype=torch.bool), []
+        for coordinate, last in zip(grid.unbind(-1), (width - 1, height - 1), strict=True):
+            pixel = 0.5 * (coordinate + 1) * (last - 1)
+            inside = inside & (pixel >= 0) & (pixel < last)
+            moved.append(2 * pixel / max(last, 1) - 1)
+        return F.grid_sample(x, torch.stack(moved, -1), align_corners=True) * inside[:, None]

@@ -27,8 +27,8 @@ class FlaxPlayer(Player):
         self._forward = nnx.jit(lambda module, inputs: self.call(module, *inputs))
         self._step = nnx.jit(self._gradients)
 
-    def make(self, dtype: str, inputs: list[Array], **changes: Any) -> nnx.Module:
-        options = {**self.setup.options, "param_dtype": jnp.dtype(dtype), **changes}
+    def make(self, precision: str, inputs: list[Array], **changes: Any) -> nnx.Module:
+        options = {**self.setup.options, "param_dtype": jnp.dtype(precision), **changes}
         cls = self.setup.cls()
         module = nnx.eval_shape(lambda: cls(**options, rngs=nnx.Rngs(0)))
         for _, variable in nnx.iter_graph(module):
@@ -98,11 +98,11 @@ class FlaxPlayer(Player):
     def restored(self, module: nnx.Module, inputs: list[Array], folder: Path) -> nnx.Module:
         fresh = self.make("float32", inputs)
         kinds = (nnx.Param, nnx.BatchStat)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder / "state", nnx.state(module, kinds))
-            checkpointer.wait_until_finished()
-            state = checkpointer.restore(folder / "state", nnx.state(fresh, kinds))
-        nnx.update(fresh, state)
+        if state := nnx.state(module, kinds):
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / "state", state)
+                checkpointer.wait_until_finished()
+                nnx.update(fresh, checkpointer.restore(folder / "state", nnx.state(fresh, kinds)))
         return fresh
 
     def mixed_precision(self, inputs: list[Array], state: Arrays) -> dict[str, list[Array]]:

@@ -46,10 +46,11 @@ class KerasPlayer(Player):
         super().__init__()
         self.backend = BACKENDS[keras.backend.backend()]()
 
-    def make(self, dtype: str, inputs: list[Array], **changes: Any) -> keras.layers.Layer:
+    def make(self, precision: str, inputs: list[Array], **changes: Any) -> keras.layers.Layer:
         shapes = [x.shape for x in self.own(inputs)]
         return self.built(
-            dtype, [keras.KerasTensor(s, str(x.dtype)) for s, x in zip(shapes, inputs, strict=True)]
+            precision,
+            [keras.KerasTensor(s, str(x.dtype)) for s, x in zip(shapes, inputs, strict=True)],
         )[0]
 
     def built(self, dtype: str, symbols: list[keras.KerasTensor]) -> tuple[Any, Any]:

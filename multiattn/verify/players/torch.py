@@ -19,9 +19,9 @@ class TorchPlayer(Player):
         super().__init__()
         torch.set_num_threads(1)
 
-    def make(self, dtype: str, inputs: list[Array], **changes: Any) -> nn.Module:
+    def make(self, precision: str, inputs: list[Array], **changes: Any) -> nn.Module:
         module = self.setup.cls()(**self.setup.options, **changes)
-        return module.to(getattr(torch, dtype)).eval()
+        return module.to(getattr(torch, precision)).eval()
 
     def forward(self, module: nn.Module, inputs: list[Array]) -> list[Array]:
         with torch.no_grad():

@@ -1,0 +1,3 @@
+from multiattn.flax.fusion.asff import ASFF
+
+__all__ = ["ASFF"]

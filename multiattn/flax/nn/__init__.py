@@ -1,0 +1,60 @@
+"""The ground floor: PyTorch's layers and functions, over channels-last arrays."""
+
+from jax.nn import celu, elu, log_softmax, mish, relu, relu6, selu, sigmoid, silu, softmax
+from jax.nn import log_sigmoid as logsigmoid
+from jax.nn import soft_sign as softsign
+from jax.numpy import tanh
+
+from . import initializers
+from .activation import (
+    PReLU,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    normalize,
+    softplus,
+)
+from .attention import MultiheadAttention, scaled_dot_product_attention
+from .common import promote
+from .containers import Identity, ModuleList, Sequential
+from .conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Embedding,
+    Linear,
+)
+from .dropout import Dropout, Dropout2d, DropPath
+from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from .recurrent import LSTM
+from .resample import (
+    affine_grid,
+    channel_shuffle,
+    flatten,
+    fold,
+    grid_sample,
+    interpolate,
+    pad,
+    pixel_shuffle,
+    pixel_unshuffle,
+    unfold,
+)
+
+# fmt: off
+__all__ = [
+    "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
+    "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm",
+    "Identity", "InstanceNorm", "LayerNorm", "Linear", "LSTM", "ModuleList",
+    "MultiheadAttention", "PReLU", "Sequential", "adaptive_avg_pool", "adaptive_max_pool",
+    "affine_grid", "avg_pool", "channel_shuffle", "flatten", "celu", "elu", "fold", "gelu", "grid_sample", "hardsigmoid",
+    "hardswish", "hardtanh", "initializers", "interpolate", "leaky_relu", "log_softmax",
+    "logsigmoid", "max_pool", "mish", "normalize", "pad", "pixel_shuffle", "pixel_unshuffle",
+    "promote", "relu", "relu6", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
+    "softmax", "softplus", "softsign", "tanh", "unfold",
+]

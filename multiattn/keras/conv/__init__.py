@@ -1,0 +1,3 @@
+from multiattn.keras.conv.omni_dimensional_dynamic_conv import OmniDimensionalDynamicConv
+
+__all__ = ["OmniDimensionalDynamicConv"]

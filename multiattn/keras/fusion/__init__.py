@@ -1,0 +1,3 @@
+from multiattn.keras.fusion.asff import ASFF
+
+__all__ = ["ASFF"]

@@ -1,0 +1,29 @@
+"""What several files of the ground floor share."""
+
+from collections.abc import Iterable, Sequence
+
+from keras import ops
+
+PerAxis = int | Sequence[int]
+
+
+def to_tuple(value, rank: int) -> tuple:
+    """An option that is given once, or once per spatial axis: once per axis."""
+    return tuple(value) if isinstance(value, Sequence) else (value,) * rank
+
+
+def check_choice(function: str, option: str, value: str, choices: Iterable[str]) -> None:
+    """Raises ValueError unless a function's option is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{function}: {option} ({value!r}) must be one of {', '.join(choices)}")
+
+
+def spread(x, axis: int, step: int):
+    """Puts step - 1 zeros behind each place of an axis."""
+    if step == 1:
+        return x
+    shape = list(ops.shape(x))
+    widths = [(0, 0)] * (len(shape) + 1)
+    widths[axis + 1] = (0, step - 1)
+    shape[axis] *= step
+    return ops.reshape(ops.pad(ops.expand_dims(x, axis + 1), widths), shape)

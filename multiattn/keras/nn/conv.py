@@ -1,0 +1,256 @@
+"""Layers with a kernel: convolutions, transposed convolutions, Linear, Embedding."""
+
+import math
+
+import keras
+from keras import ops
+
+from multiattn import checks
+
+from .common import PerAxis, spread, to_tuple
+from .initializers import Initializer, kaiming_uniform, normal, uniform
+from .module import Module, SelfDescribing
+from .resample import pad
+
+
+class _Kernel(SelfDescribing):
+    """Over a stock layer with kernel and bias: PyTorch's initial distributions."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("kernel_initializer", kaiming_uniform(math.sqrt(5)))
+        kwargs.setdefault("bias_initializer", None)
+        super().__init__(*args, **kwargs)
+
+    def build(self, shape):
+        if isinstance(self.kernel_initializer, Initializer):
+            config = {**self.kernel_initializer.get_config(), "channels_last": True}
+            self.kernel_initializer = Initializer.from_config(config)
+        if self.bias_initializer is None:
+            channels = shape[-1] // getattr(self, "groups", 1)
+            fan_in = channels * math.prod(getattr(self, "kernel_size", ()))
+            self.bias_initializer = uniform(1 / math.sqrt(fan_in))
+        super().build(shape)
+
+
+class Linear(_Kernel, keras.layers.Dense):
+    """Matrix product over the last axis.
+
+    Args:
+        out_features: width of the output.
+        bias: whether to add a learned bias.
+        **kwargs: those of `keras.layers.Dense`.
+    """
+
+    def __init__(self, out_features: int, *, bias: bool = True, **kwargs):
+        super().__init__(out_features, use_bias=bias, **kwargs)
+
+
+class Embedding(SelfDescribing, keras.layers.Embedding):
+    """A learned vector for each of num_embeddings indices: (...) -> (..., embedding_dim)."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, **kwargs):
+        kwargs.setdefault("embeddings_initializer", normal())
+        super().__init__(num_embeddings, embedding_dim, **kwargs)
+
+
+class _Conv(_Kernel):
+    """Convolution over (N, ..., C), with PyTorch's padding, and stride together with dilation.
+
+    Args:
+        out_channels: channels of the output.
+        kernel_size: size of the kernel, once or per axis, as stride, padding and dilation.
+        stride: step of the kernel.
+        padding: what is added at both ends.
+        dilation: distance between a kernel's places.
+        groups: groups of channels that are convolved apart.
+        bias: whether to add a learned bias.
+        padding_mode: zeros, reflect, replicate or circular.
+        **kwargs: those of Keras's own layer.
+    """
+
+    rank: int
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: PerAxis,
+        *,
+        stride: PerAxis = 1,
+        padding: PerAxis = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        **kwargs,
+    ):
+        kernel, stride, padding, dilation = (
+            to_tuple(value, self.rank) for value in (kernel_size, stride, padding, dilation)
+        )
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        same = padding_mode == "zeros" and max(stride) == 1 and reach == [2 * p for p in padding]
+        # TensorFlow refuses both: the steps are then taken afterwards
+        both = max(stride) > 1 and max(dilation) > 1
+        super().__init__(
+            out_channels,
+            kernel,
+            strides=1 if both else stride,
+            padding="same" if same else "valid",
+            data_format="channels_last",
+            dilation_rate=dilation,
+            groups=groups,
+            use_bias=bias,
+            **kwargs,
+        )
+        self.steps = [slice(None, None, s) for s in stride] if both else []
+        self.margins = [] if same else [(p, p) for p in padding]
+        self.padding_mode = padding_mode
+
+    def convolution_op(self, inputs, kernel):
+        if any(map(any, self.margins)):
+            inputs = pad(inputs, self.margins, mode=self.padding_mode)
+        if self.filters == 1 and self.compute_dtype == "float64":
+            # torch's backward wants this kernel contiguous in torch's layout
+            axes = range(self.rank)
+            flat = ops.reshape(ops.transpose(kernel, (self.rank + 1, self.rank, *axes)), -1)
+            kernel = ops.reshape(flat, (1, kernel.shape[-2], *self.kernel_size))
+            kernel = ops.transpose(kernel, (*(axis + 2 for axis in axes), 1, 0))
+        outputs = super().convolution_op(inputs, kernel)
+        return outputs[(slice(None), *self.steps)] if self.steps else outputs
+
+    def compute_output_shape(self, shape):
+        widths = self.margins or [(0, 0)] * self.rank
+        padded = [
+            None if size is None else size + sum(pair)
+            for size, pair in zip(shape[1:-1], widths, strict=True)
+        ]
+        n, *sizes, c = super().compute_output_shape((shape[0], *padded, shape[-1]))
+        if self.steps:
+            sizes = [
+                None if size is None else len(range(size)[step])
+                for size, step in zip(sizes, self.steps, strict=True)
+            ]
+        return (n, *sizes, c)
+
+
+class Conv1d(_Conv, keras.layers.Conv1D):
+    __doc__ = _Conv.__doc__
+    rank = 1
+
+    def call(self, inputs):
+        # that of all ranks: Conv1D's own does without convolution_op
+        return super(keras.layers.Conv1D, self).call(inputs)
+
+
+class Conv2d(_Conv, keras.layers.Conv2D):
+    __doc__ = _Conv.__doc__
+    rank = 2
+
+
+class Conv3d(_Conv, keras.layers.Conv3D):
+    __doc__ = _Conv.__doc__
+    rank = 3
+
+
+class _ConvTranspose(Module):
+    """Transposed convolution over (N, ..., C).
+
+    Args:
+        out_channels: channels of the output.
+        kernel_size: size of the kernel, once or per axis, as stride to output_padding and dilation.
+        stride: distance of the input's places in the output.
+        padding: what is taken away at both ends.
+        output_padding: what is added at the end.
+        groups: groups of channels that are convolved apart.
+        bias: whether to add a learned bias.
+        dilation: distance between a kernel's places.
+    """
+
+    rank: int
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: PerAxis,
+        *,
+        stride: PerAxis = 1,
+        padding: PerAxis = 0,
+        output_padding: PerAxis = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: PerAxis = 1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.out_channels = out_channels
+        self.kernel_size = to_tuple(kernel_size, self.rank)
+        self.stride = to_tuple(stride, self.rank)
+        self.padding = to_tuple(padding, self.rank)
+        self.output_padding = to_tuple(output_padding, self.rank)
+        self.groups = groups
+        self.use_bias = bias
+        self.dilation = to_tuple(dilation, self.rank)
+
+    def setup(self, shape):
+        channels, out_channels = shape[-1], self.out_channels
+        checks.divisible(
+            self, by="groups", channels=channels, out_channels=out_channels, groups=self.groups
+        )
+        kernel = (out_channels // self.groups, *self.kernel_size)
+        initializer = uniform(1 / math.sqrt(math.prod(kernel)))
+        self.weight = self.add_weight(
+            name="weight", shape=(channels, *kernel), initializer=initializer
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(out_channels,), initializer=initializer)
+
+    def call(self, x):
+        spatial = range(self.rank)
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        after = [e - p for e, p in zip(self.output_padding, self.padding, strict=True)]
+        if self.groups == 1 and max(self.dilation) == 1:
+            kernel = ops.transpose(self.weight, (*(axis + 2 for axis in spatial), 1, 0))
+            x = ops.conv_transpose(
+                x, kernel, self.stride, padding="valid", data_format="channels_last"
+            )
+            # behind the last place Keras's goes on for a whole step
+            surplus = [max(s - 1 - r, 0) for s, r in zip(self.stride, reach, strict=True)]
+            before = [-p for p in self.padding]
+            after = [a - s for a, s in zip(after, surplus, strict=True)]
+            x = pad(x, list(zip(before, after, strict=True)))
+        else:
+            # the kernel backwards over the input spread out
+            channels, out, *_ = self.weight.shape
+            kernel = ops.reshape(self.weight, (self.groups, -1, out, *self.kernel_size))
+            kernel = ops.flip(kernel, [axis + 3 for axis in spatial])
+            kernel = ops.transpose(kernel, (*(axis + 3 for axis in spatial), 1, 0, 2))
+            kernel = ops.reshape(
+                kernel, (*self.kernel_size, channels // self.groups, self.out_channels)
+            )
+            for axis, step in enumerate(self.stride, 1):
+                x = spread(x, axis, step)
+            before = [r - p for r, p in zip(reach, self.padding, strict=True)]
+            after = [r + a - (s - 1) for r, a, s in zip(reach, after, self.stride, strict=True)]
+            x = pad(x, list(zip(before, after, strict=True)))
+            x = ops.conv(
+                x,
+                kernel,
+                padding="valid",
+                data_format="channels_last",
+                dilation_rate=self.dilation,
+            )
+        return x + self.bias if self.use_bias else x
+
+
+class ConvTranspose1d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    rank = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    rank = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    rank = 3

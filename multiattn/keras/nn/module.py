@@ -1,0 +1,179 @@
+"""What every layer here shares: how files describe it, and how a module is built."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import keras
+from keras import tree
+from keras.src import backend
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+
+def _own_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """The variables that a layer itself holds, by attribute (`_kernel` counts as `kernel`)."""
+    members = vars(layer).items()
+    return {name.lstrip("_"): v for name, v in members if isinstance(v, keras.Variable)}
+
+
+def _recording(init: Callable) -> Callable:
+    """A constructor that keeps its arguments for the layer's config."""
+    signature = inspect.signature(init)
+    own, *parameters = signature.parameters.values()
+
+    @functools.wraps(init)
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        options = dict(bound.arguments)
+        del options[own.name]
+        for parameter in parameters:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                options.update(options.pop(parameter.name))
+        vars(self)["_options"] = options  # an inner constructor's record gives way; not tracked
+
+    __init__.__signature__ = signature  # Keras does not follow __wrapped__
+    return __init__
+
+
+def _building(setup: Callable) -> Callable:
+    """A `build` of the same signature, which Keras reads."""
+    signature = inspect.signature(setup)
+
+    @functools.wraps(setup)
+    def build(self, *args, **kwargs):
+        shapes = dict(signature.bind(self, *args, **kwargs).arguments)
+        shapes = {name: s for name, s in list(shapes.items())[1:] if s is not None}
+        first = next(iter(shapes.values()))
+        self.input_spec = tree.map_shape_structure(
+            lambda shape: keras.InputSpec(ndim=len(shape), axes={-1: shape[-1]}), first
+        )
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)
+        try:
+            setup(self, **shapes)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        if not self.trainable:
+            for layer in self._layers:
+                layer.trainable = False
+        # Within an outer module's trace, the call that follows builds the sublayers.
+        sublayers = self._flatten_layers(include_self=False)
+        if not in_symbolic_scope() and not all(layer.built for layer in sublayers):
+            with backend.AutocastScope(self.compute_dtype):
+                self._trace(first) if len(shapes) == 1 else self._trace(**shapes)
+
+    build.__name__ = "build"
+    return build
+
+
+class SelfDescribing:
+    """Mixin for layers: the config is the constructor's arguments, weights are saved by name.
+
+    The arguments recorded are those of the outermost class: a user's subclass that fixes some of
+    ours is described by its own. Classes of this package are registered for loading.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.split(".")[0] == __name__.split(".")[0]:
+            keras.saving.register_keras_serializable("multiattn")(cls)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**vars(self)["_options"], **keras.layers.Layer.get_config(self)}
+
+    def save_own_variables(self, store):
+        for name, variable in _own_variables(self).items():
+            store[name] = variable
+
+    def load_own_variables(self, store):
+        variables = _own_variables(self)
+        if set(store.keys()) != set(variables):
+            raise ValueError(
+                f"{type(self).__name__} ({self.name}): the file has {sorted(store.keys())}, "
+                f"the layer {sorted(variables) if self.built else 'is not built'}"
+            )
+        for name, variable in variables.items():
+            variable.assign(store[name])
+
+
+class Module(SelfDescribing, keras.layers.Layer):
+    """Base class of the modules: `setup` makes the sublayers and weights, `call` computes.
+
+    A subclass writes `setup(self, shape)` or, for several inputs, `setup(self, x_shape, y_shape)`:
+    the names of `call`'s arguments with `_shape` appended, optional ones with the default None.
+    What `setup` makes has the module's dtype policy, and is built when the module is.
+
+    Attributes:
+        input_strides: for inputs whose unknown sizes differ, the stride of each, by its name in
+            `call`: of `{"high": 1, "low": 2}`, `low` has half the height and width of `high`.
+    """
+
+    input_strides: ClassVar[dict[str, int]] = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "setup" in vars(cls):
+            cls.build = _building(cls.setup)
+
+    def __init__(self, **kwargs):
+        if keras.config.image_data_format() != "channels_last":
+            raise ValueError(
+                f"{type(self).__name__}: image_data_format must be 'channels_last', "
+                f"got {keras.config.image_data_format()!r}"
+            )
+        super().__init__(**kwargs)
+
+    def setup(self, shape):
+        """Makes sublayers and weights for an input of this shape, in which None is unknown."""
+
+    build = _building(setup)
+
+    def compute_output_shape(self, *shapes, **named_shapes):
+        return tree.map_structure(lambda x: x.shape, self._trace(*shapes, **named_shapes))
+
+    def compute_output_spec(self, *args, **kwargs):
+        # Keras's own wraps every error in a longer one.
+        if not self.input_strides:
+            return backend.compute_output_spec(self.call, *args, **kwargs)
+        inputs = inspect.signature(self.call).bind(*args, **kwargs).arguments
+        small, large = (
+            backend.compute_output_spec(self.call, **_sized(inputs, self.input_strides, scale))
+            for scale in (2, 3)
+        )
+        return tree.map_structure(_common, small, large)
+
+    def _trace(self, *shapes, **named_shapes):
+        """The specs of the outputs for inputs of these shapes."""
+
+        def inputs(shape):
+            return tree.map_shape_structure(
+                lambda shape: keras.KerasTensor(shape, self.compute_dtype), shape
+            )
+
+        named = {name.removesuffix("_shape"): inputs(s) for name, s in named_shapes.items()}
+        return self.compute_output_spec(*map(inputs, shapes), **named)
+
+
+def _sized(inputs: dict[str, Any], strides: dict[str, int], scale: int) -> dict[str, Any]:
+    """The inputs with numbers for their unknown sizes: the batch, and height and width by stride."""
+    unit = 8 * max(strides.values())
+
+    def sized(name, x):
+        if not isinstance(x, keras.KerasTensor):
+            return x
+        sizes = [scale, *[scale * unit // strides.get(name, 1)] * (len(x.shape) - 2), None]
+        shape = [size if known is None else known for known, size in zip(x.shape, sizes)]
+        return keras.KerasTensor(shape, x.dtype)
+
+    return {name: sized(name, x) for name, x in inputs.items()}
+
+
+def _common(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:
+    """The spec of both: sizes in which they differ are unknown."""
+    shape = [m if m == n else None for m, n in zip(one.shape, other.shape)]
+    return keras.KerasTensor(shape, one.dtype)

@@ -1,0 +1,150 @@
+"""Pooling over (N, ..., C) of 1 to 3 spatial axes, with PyTorch's windows and bins."""
+
+from collections.abc import Callable, Sequence
+
+from keras import ops
+
+from .common import PerAxis, to_tuple
+
+
+def max_pool(
+    x,
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+):
+    """The largest value in each window.
+
+    Args:
+        x: (N, ..., C) with 1 to 3 spatial axes.
+        kernel_size: size of the window, once or per axis, as all that follows.
+        stride: step of the window, by default its size.
+        padding: what is added at both ends (it never wins).
+        dilation: distance between a window's places.
+        ceil_mode: whether a last window may reach over the end.
+    """
+    rank = len(x.shape) - 2
+    kernel, padding, dilation = (to_tuple(v, rank) for v in (kernel_size, padding, dilation))
+    stride = kernel if stride is None else to_tuple(stride, rank)
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    margins = _margins("max_pool", spans, stride, padding, ceil_mode)
+    x = _padded(x, margins, -float("inf"))
+    if max(dilation) == 1:
+        return _pool(ops.max_pool, x, kernel, stride)
+    for axis in range(rank, 0, -1):
+        k, s, d, span = (values[axis - 1] for values in (kernel, stride, dilation, spans))
+        begin = ops.arange((ops.shape(x)[axis] - span) // s + 1, dtype="int32") * s
+        x = _first_max(x, axis, begin[:, None] + d * ops.arange(k, dtype="int32"))
+    return x
+
+
+def avg_pool(
+    x,
+    kernel_size: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+):
+    """The mean of each window.
+
+    Args:
+        x: (N, ..., C) with 1 to 3 spatial axes.
+        kernel_size: size of the window, once or per axis, as all that follows.
+        stride: step of the window, by default its size.
+        padding: zeros added at both ends.
+        ceil_mode: whether a last window may reach over the end.
+        count_include_pad: whether the mean counts the padding (never what is beyond it).
+    """
+    rank = len(x.shape) - 2
+    kernel, padding = to_tuple(kernel_size, rank), to_tuple(padding, rank)
+    stride = kernel if stride is None else to_tuple(stride, rank)
+    margins = _margins("avg_pool", kernel, stride, padding, ceil_mode)
+    counted = [(p, p) if count_include_pad else (0, 0) for p in padding]
+    means = _pool(ops.average_pool, _padded(x, margins, 0.0), kernel, stride)
+    if margins == counted:
+        return means
+    rest = [(m[0] - c[0], m[1] - c[1]) for m, c in zip(margins, counted, strict=True)]
+    ones = _padded(_padded(ops.ones_like(x[:1, ..., :1]), counted, 1.0), rest, 0.0)
+    return means / _pool(ops.average_pool, ones, kernel, stride)
+
+
+def adaptive_avg_pool(x, output_size: int | Sequence[int | None]):
+    """The mean of each of `output_size` (once or per axis; None keeps an axis) bins, for any sizes."""
+    rank = len(x.shape) - 2
+    for axis, count in enumerate(to_tuple(output_size, rank), 1):
+        shape = ops.shape(x)
+        size = shape[axis]
+        if count is None:
+            continue
+        if isinstance(size, int) and isinstance(count, int) and size % count == 0:
+            bins = (*shape[:axis], count, size // count, *shape[axis + 1 :])
+            x = ops.mean(ops.reshape(x, bins), axis + 1)
+        else:
+            begin, end = _bins(size, count)
+            places = ops.arange(size, dtype="int32")
+            weights = ops.cast((places >= begin) & (places < end), x.dtype)
+            weights /= ops.cast(end - begin, x.dtype)
+            axes = "nabcd"[: rank + 1] + "z"
+            x = ops.einsum(f"{axes},o{axes[axis]}->{axes.replace(axes[axis], 'o')}", x, weights)
+    return x
+
+
+def adaptive_max_pool(x, output_size: int | Sequence[int | None]):
+    """The largest value in each of `output_size` (once or per axis; None keeps an axis) bins, for any sizes."""
+    sizes = to_tuple(output_size, len(x.shape) - 2)
+    for axis, count in reversed(list(enumerate(sizes, 1))):
+        if count is not None:
+            size = ops.shape(x)[axis]
+            begin, end = _bins(size, count)
+            places = begin + ops.arange(size // count + 2, dtype="int32")
+            x = _first_max(x, axis, ops.minimum(places, end - 1))
+    return x
+
+
+def _margins(function: str, spans, stride, padding, ceil_mode: bool) -> list[tuple[int, int]]:
+    """The padding before and after: windows begin within the input or the padding before it."""
+    for span, p in zip(spans, padding, strict=True):
+        if 2 * p > span:
+            raise ValueError(
+                f"{function}: padding ({p}) must be at most half of the window ({span})"
+            )
+    return [
+        (p, min(p + s - 1, span - 1) if ceil_mode else p)
+        for span, s, p in zip(spans, stride, padding, strict=True)
+    ]
+
+
+def _padded(x, margins: list[tuple[int, int]], value: float):
+    if not any(map(any, margins)):
+        return x
+    return ops.pad(x, [(0, 0), *margins, (0, 0)], constant_values=value)
+
+
+def _pool(function: Callable, x, kernel: tuple[int, ...], stride: tuple[int, ...]):
+    """The stock pooling; of three axes the first apart, for which TensorFlow has float64 kernels."""
+    if len(kernel) < 3:
+        return function(x, kernel, stride, padding="valid", data_format="channels_last")
+    n, depth, h, w, c = ops.shape(x)
+    x = _pool(function, ops.reshape(x, (n * depth, h, w, c)), kernel[1:], stride[1:])
+    _, h, w, _ = ops.shape(x)
+    x = ops.reshape(x, (n, depth, h * w, c))
+    x = _pool(function, x, (kernel[0], 1), (stride[0], 1))
+    return ops.reshape(x, (n, ops.shape(x)[1], h, w, c))
+
+
+def _bins(size, count):
+    """Where the adaptive bins of an axis begin and end, (count, 1) each."""
+    steps = ops.arange(count, dtype="int32")[:, None] * size
+    return steps // count, (steps + size + count - 1) // count
+
+
+def _first_max(x, axis: int, places):
+    """The largest of the places in each row; of equal ones the first has the gradient."""
+    x = ops.take(x, places, axis)
+    first = ops.argmax(x, axis + 1, keepdims=True)
+    return ops.squeeze(ops.take_along_axis(x, first, axis + 1), axis + 1)

@@ -1,0 +1,119 @@
+"""What the variables in a Keras file are called canonically.
+
+Keras writes a group per layer, named by the attribute that holds it, and in that a group `vars`
+with the layer's variables: by name where the layer says so (this package's layers do), else by
+number. Members of functional and sequential models are groups under `layers`, with the layer's own
+name as an attribute of its `vars`. A group without `vars` is a list.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import h5py
+
+from multiattn.weights.files.common import FileError
+
+STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
+NAMES = {"kernel": "weight", "embeddings": "weight", **STATISTICS}
+NORM_NAMES = {"gamma": "weight", "beta": "bias", **STATISTICS}
+
+UNNAMED = (
+    "has {}, which is no named variable of a Keras layer: such a file can't be read without its "
+    "model. Load it into the live Keras model and save that with multiattn.save_weights"
+)
+UNORDERED = "what is under {!r} goes by {} names: the file says neither its order nor attributes"
+
+
+@dataclass
+class Group:
+    """A group of the file; `label` is its attribute "name"."""
+
+    label: Any
+    groups: dict[str, "Group"] = field(default_factory=dict)
+    datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
+
+
+class Variable(NamedTuple):
+    """A variable's canonical name, where it lies, and whether its axes are a Keras kernel's."""
+
+    name: str
+    dataset: h5py.Dataset
+    is_kernel: bool
+
+
+def canonical(group: Group, path: tuple[str, ...] = ()) -> Iterator[Variable]:
+    """Yields the variables of a file that this package wrote."""
+    for name, dataset in group.datasets.items():
+        yield Variable(".".join([*path[:-1], name]), dataset, is_kernel=False)
+    for name, inner in group.groups.items():
+        yield from canonical(inner, (*path, name))
+
+
+def interpret(root: Group, config: Any) -> tuple[list[Variable], list[str]]:
+    """Returns the variables of a file that Keras wrote, and notes on what it doesn't say.
+
+    Args:
+        root: the file.
+        config: the model's configuration, where there is one.
+    """
+    notes: list[str] = []
+    root.groups.pop("optimizer", None)
+    return list(_layer(root, (), config, notes)), notes
+
+
+def _layer(
+    group: Group, path: tuple[str, ...], config: Any, notes: list[str]
+) -> Iterator[Variable]:
+    for dataset in group.datasets.values():
+        raise FileError(UNNAMED.format(dataset.name))
+    inner = dict(group.groups)
+    own = inner.pop("vars", Group(None))
+    inner.pop("seed_generator", None)
+    yield from _variables(own, path, leaf=not inner)
+    for name, member in inner.items():
+        if name == "layers" and "vars" not in member.groups:
+            yield from _model(member, path, config, notes)
+            continue
+        if "vars" not in member.groups:
+            notes.append(UNORDERED.format("/".join([*path, name]), "its classes'"))
+        yield from _layer(member, (*path, name), None, notes)
+
+
+def _variables(group: Group, path: tuple[str, ...], leaf: bool) -> Iterator[Variable]:
+    # A gamma or a beta may be something else than a normalisation's, such as a layer scale: it is
+    # one where the two come together or with statistics, and with nothing else.
+    own = group.datasets.keys()
+    pair_or_statistics = {"gamma", "beta"} <= own or STATISTICS.keys() & own
+    is_norm = leaf and own <= NORM_NAMES.keys() and pair_or_statistics
+    names = NORM_NAMES if is_norm else NAMES
+    for name, dataset in group.datasets.items():
+        if name.isdigit():
+            raise FileError(UNNAMED.format(dataset.name))
+        if name != "seed_generator_state":
+            yield Variable(".".join([*path, names.get(name, name)]), dataset, name == "kernel")
+
+
+def _model(
+    group: Group, path: tuple[str, ...], config: Any, notes: list[str]
+) -> Iterator[Variable]:
+    """The members of a functional model go by name, those of a sequential one by position."""
+    known = _members(config)
+    if not known and not any(name.startswith("input_layer") for name in group.groups):
+        notes.append(UNORDERED.format("/".join([*path, "layers"]), "its layers'"))
+    for group_name, member in group.groups.items():
+        label = member.groups.get("vars", member).label
+        name = label if isinstance(label, str) else group_name
+        canonical_name, inner_config = known.get(name, (name, None))
+        yield from _layer(member, (*path, canonical_name), inner_config, notes)
+
+
+def _members(config: Any) -> dict[str, tuple[str, Any]]:
+    """The canonical names and the configurations of a model's layers, by their own names."""
+    if config is None or config["class_name"] not in ("Functional", "Sequential"):
+        return {}
+    layers = [one for one in config["config"]["layers"] if one["class_name"] != "InputLayer"]
+    names = [layer["config"]["name"] for layer in layers]
+    numbers = map(str, range(len(layers)))
+    canonical_names = numbers if config["class_name"] == "Sequential" else names
+    return dict(zip(names, zip(canonical_names, layers, strict=True), strict=True))
