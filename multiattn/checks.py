@@ -5,7 +5,14 @@ and the value.
 """
 
 from collections.abc import Collection, Sequence
+from importlib.util import find_spec
 from typing import NoReturn
+
+
+def installed(framework: str) -> None:
+    """The framework must be installed; its extra has its name."""
+    if find_spec(framework) is None:
+        raise ImportError(f'{framework} is not installed: pip install "multiattn[{framework}]"')
 
 
 def fail(module: object, what: str) -> NoReturn:

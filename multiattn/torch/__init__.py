@@ -1,7 +1,26 @@
 """The modules for PyTorch: channels first."""
 
+from typing import Any
+
+from multiattn import catalog, checks
+
+checks.installed("torch")
+
 from multiattn.torch.channel import *
 from multiattn.torch.conv import *
 from multiattn.torch.fusion import *
 from multiattn.torch.self_attention import *
 from multiattn.torch.spatial import *
+
+
+def create(name: str, **options: Any) -> Any:
+    """Makes a module by its name or an alias.
+
+    Args:
+        name: as in ``multiattn.list_modules()``; case doesn't matter.
+        **options: the module's own.
+
+    Raises:
+        ValueError: there is no such module, or an option is not accepted.
+    """
+    return globals()[catalog.info(name).name](**options)

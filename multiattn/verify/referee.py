@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from rich.table import Table
 
 from multiattn import catalog
 from multiattn.verify.cases import Case
@@ -54,19 +55,20 @@ def verify(
     brief: Sequence[str] = (),
     implementations: Mapping[str, str] | None = None,
     jobs: int | None = None,
-    progress: Callable[[str, Case], None] = lambda runtime, case: None,
+    progress: Callable[[str, Case, int, int], None] = lambda runtime, case, done, total: None,
 ) -> Verdict:
     """Plays cases in runtimes.
 
     Args:
         cases: what to play.
-        runtimes: where; PyTorch is played first, as others are compared with it.
+        runtimes: where; PyTorch is always played first, as others are compared with it.
         levels: which checks.
         brief: runtimes that play one case a module only.
         implementations: by runtime, the class to play instead of the library's, as
             "package.module:Class" or "path/to/file.py:Class".
         jobs: players at a time; None: one for each core.
-        progress: called with the runtime and the case after each.
+        progress: called after each case, with the runtime, the case, how many are done, and of
+            how many.
     """
     verdict, lock = Verdict(), threading.Lock()
     references: dict[tuple[str, str], Reference] = defaultdict(Reference)
@@ -106,17 +108,24 @@ def verify(
                     results = [replace(lost, level=one, note=repr(error)) for one in levels]
                     player = None
                 with lock:
-                    verdict.results += results
+                    if runtime in runtimes:
+                        verdict.results += results
                     verdict.seconds[case.module, runtime] += time.perf_counter() - start
-                    progress(runtime, case)
+                    done.append(case)
+                    progress(runtime, case, len(done), total)
             if player:
                 player.close()
 
-        for runtime in sorted(runtimes, key=list(RUNTIMES).index):
+        done: list[Case] = []
+        programme = {
+            runtime: [c for c in cases if runtime not in brief or first[c.module] == c.id]
+            for runtime in sorted({"torch", *runtimes}, key=list(RUNTIMES).index)
+        }
+        total = sum(map(len, programme.values()))
+        for runtime, played in programme.items():
             waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
-            for case in cases:
-                if runtime not in brief or first[case.module] == case.id:
-                    waiting.put(case)
+            for case in played:
+                waiting.put(case)
             count = min(jobs or os.cpu_count() or 1, waiting.qsize())
             workers = [threading.Thread(target=work, args=(runtime, waiting)) for _ in range(count)]
             for worker in workers:
@@ -126,17 +135,21 @@ def verify(
     return verdict
 
 
-def table(verdict: Verdict) -> list[dict[str, Any]]:
-    """The largest error by module, level and runtime, and whether it was passed."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+def table(verdict: Verdict, levels: Sequence[str]) -> Table:
+    """Module by runtime by level: the largest error, or how a check without a figure went."""
+    rows: dict[tuple[str, str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in verdict.results:
-        row = rows.setdefault((result.module, result.runtime), {})
-        cell = row.setdefault(result.level, {"error": None, "passed": None})
-        if result.error is not None:
-            cell["error"] = max(cell["error"] or 0.0, result.error)
-        if result.passed is not None:
-            cell["passed"] = result.passed and cell["passed"] is not False
-    return [
-        {"module": module, "runtime": runtime, "levels": levels}
-        for (module, runtime), levels in sorted(rows.items())
-    ]
+        rows[result.module, result.runtime][result.level].append(result)
+    shown = Table("module", "runtime", *levels, "seconds", box=None, header_style="bold")
+    for (module, runtime), cells in sorted(rows.items()):
+        seconds = f"{verdict.seconds[module, runtime]:.1f}"
+        shown.add_row(module, runtime, *(_cell(cells[level]) for level in levels), seconds)
+    return shown
+
+
+def _cell(results: Sequence[Result]) -> str:
+    errors = [result.error for result in results if result.error is not None]
+    text = f"{max(errors):.1e}" if errors else "yes"
+    if all(result.passed is None for result in results):
+        return "[dim]-[/]"
+    return f"[red]{text}[/]" if any(result.passed is False for result in results) else text

@@ -4,6 +4,7 @@ from multiattn.weights.files import FileError
 from multiattn.weights.state import (
     LoadError,
     Report,
+    fit,
     load_state_dict,
     load_weights,
     port,
@@ -15,6 +16,7 @@ __all__ = [
     "FileError",
     "LoadError",
     "Report",
+    "fit",
     "load_state_dict",
     "load_weights",
     "port",

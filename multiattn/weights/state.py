@@ -116,6 +116,46 @@ def load_state_dict(
         LoadError: something doesn't fit; the target is as it was.
     """
     found = inventory(module)
+    arrays, report = _fit(found, state, strict, prefix, rename)
+    converted: dict[str, Array] = {}
+    for name, array in arrays.items():
+        try:
+            converted[name] = _cast(array, found.slots[name].dtype)
+        except ValueError as error:
+            report.refused[name] = str(error)
+    if report.refused:
+        raise LoadError(report)
+    for name, array in converted.items():
+        found.slots[name].write(array)
+    return report
+
+
+def fit(
+    module: object,
+    state: Mapping[str, Array],
+    *,
+    strict: bool = True,
+    prefix: str = "",
+    rename: Mapping[str, str | None] | None = None,
+) -> tuple[dict[str, Array], Report]:
+    """What ``load_state_dict`` would load, with nothing loaded.
+
+    Returns:
+        The arrays in their own dtypes under the module's canonical names, and the report.
+
+    Raises:
+        LoadError: the state doesn't fit.
+    """
+    return _fit(inventory(module), state, strict, prefix, rename)
+
+
+def _fit(
+    found: Inventory,
+    state: Mapping[str, Array],
+    strict: bool,
+    prefix: str,
+    rename: Mapping[str, str | None] | None,
+) -> tuple[dict[str, Array], Report]:
     report = Report()
     names = found.names()
     arrays: dict[str, Array] = {}
@@ -130,27 +170,19 @@ def load_state_dict(
         if name != target:
             report.renamed[name] = target
         array = renamed.convert(np.asarray(state[name]))
-        slot = found.slots[target]
-        if not fits(array.shape, slot.shape):
-            report.wrong_shape[target] = (array.shape, slot.shape)
+        shape = found.slots[target].shape
+        if not fits(array.shape, shape):
+            report.wrong_shape[target] = (array.shape, shape)
             continue
-        array = array.reshape(slot.shape)
+        array = array.reshape(shape)
         if target in arrays and not np.array_equal(arrays[target], array, equal_nan=True):
             report.refused[target] = f"{name} gives it another value than a name before it"
         arrays[target] = array
-    converted: dict[str, Array] = {}
-    for name, array in arrays.items():
-        try:
-            converted[name] = _cast(array, found.slots[name].dtype)
-        except ValueError as error:
-            report.refused[name] = str(error)
     report.missing = [name for name in found.slots if name not in arrays | report.wrong_shape]
-    report.loaded = list(converted)
+    report.loaded = list(arrays)
     if report.wrong_shape or report.refused or (strict and not report.complete):
         raise LoadError(report)
-    for name, array in converted.items():
-        found.slots[name].write(array)
-    return report
+    return arrays, report
 
 
 def port(

@@ -79,7 +79,7 @@ class TorchSlot(Slot):
         tensor = self.variable.detach().cpu().contiguous()
         if tensor.dtype == torch.bfloat16:
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        return np.array(tensor)
+        return np.asarray(tensor.numpy())
 
     def from_numpy(self, array: Array) -> None:
         torch = sys.modules["torch"]
@@ -268,12 +268,10 @@ def _flax_members(value: Any) -> Iterator[tuple[str, Any]]:
             member, (nnx.Module, nnx.Param, nnx.BatchStat, nnx.List, nnx.Dict, Mapping, list, tuple)
         )
 
-    members: Any = _container(value)
     if isinstance(value, nnx.Sequential):
-        members = _container(value.layers)
-    elif isinstance(value, nnx.List):
-        members = ((str(index), member) for index, member in enumerate(value))
-    elif members is None:
+        value = value.layers
+    members: Any = _container(list(value) if isinstance(value, nnx.List) else value)
+    if members is None:
         members = vars(value).items()
     for name, member in members:
         if not name.startswith("_pytree__") and stateful(member):

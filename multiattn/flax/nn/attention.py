@@ -38,15 +38,18 @@ def scaled_dot_product_attention(
     drops = dropout is not None and dropout.rate > 0 and not dropout.deterministic
     if mask is not None:
         mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    boolean = mask is not None and mask.dtype == bool
     # the fused one computes its softmax in float32 and wants equal widths
     if query.dtype != jnp.float64 and query.shape[-1] == value.shape[-1] and not drops:
-        given = {} if mask is None else {"mask" if mask.dtype == bool else "bias": mask}
-        return jax.nn.dot_product_attention(query, key, value, scale=scale, **given)
+        bias, mask = (None, mask) if boolean else (mask, None)
+        return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
     weights = jnp.einsum("nlhd,nshd->nhls", query * scale, key)
     if mask is not None:
-        weights = jnp.where(mask, weights, -jnp.inf) if mask.dtype == bool else weights + mask
+        weights = jnp.where(mask, weights, -jnp.inf) if boolean else weights + mask
     weights = jax.nn.softmax(weights)
-    return jnp.einsum("nhls,nshd->nlhd", dropout(weights) if drops else weights, value)
+    if dropout is not None:
+        weights = dropout(weights)
+    return jnp.einsum("nhls,nshd->nlhd", weights, value)
 
 
 class MultiheadAttention(nnx.Module):
@@ -67,8 +70,9 @@ class MultiheadAttention(nnx.Module):
         options = {"bias": bias, "bias_init": zeros, "dtype": dtype, "param_dtype": param_dtype}
         shape = (3 * embed_dim, embed_dim)
         self.in_proj_weight = nnx.Param(xavier_uniform()(rngs.params(), shape, param_dtype))
-        in_proj_bias = zeros(rngs.params(), shape[:1], param_dtype)
-        self.in_proj_bias = nnx.Param(in_proj_bias) if bias else None
+        self.in_proj_bias = (
+            nnx.Param(zeros(rngs.params(), shape[:1], param_dtype)) if bias else None
+        )
         self.out_proj = Linear(embed_dim, embed_dim, rngs=rngs, **options)
         self.dropout = Dropout(dropout, rngs=rngs)
         self.num_heads = num_heads

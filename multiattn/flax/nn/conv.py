@@ -85,10 +85,10 @@ class _Conv(nnx.Conv):
             **options,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, inputs: jax.Array, out_sharding=None) -> jax.Array:
         if self.padding_mode != "zeros":
-            x = pad(x, self.edges, mode=self.padding_mode)
-        return super().__call__(x)
+            inputs = pad(inputs, self.edges, mode=self.padding_mode)
+        return super().__call__(inputs, out_sharding)
 
 
 class Conv1d(_Conv):
@@ -137,8 +137,9 @@ class _ConvTranspose(nnx.Module):
         shape = (in_channels, out_channels // groups, *to_tuple(kernel_size, self.rank))
         bias_init = bias_init or _bias_init(math.prod(shape[1:]))
         self.weight = nnx.Param(weight_init(rngs.params(), shape, param_dtype))
-        values = bias_init(rngs.params(), (out_channels,), param_dtype)
-        self.bias = nnx.Param(values) if bias else None
+        self.bias = (
+            nnx.Param(bias_init(rngs.params(), (out_channels,), param_dtype)) if bias else None
+        )
         self.stride = to_tuple(stride, self.rank)
         self.padding = to_tuple(padding, self.rank)
         self.output_padding = to_tuple(output_padding, self.rank)

@@ -76,7 +76,7 @@ def _random(distribution: str, scale: Callable[[Shape], float], limit: float = 0
 
     def values(key: jax.Array, shape: Shape) -> np.ndarray | jax.Array:
         size = math.prod(shape)
-        flat = _draw(key, distribution, max(4096, 1 << (size - 1).bit_length()), limit)
+        flat = _draw(key, distribution, max(1 << 14, 1 << (size - 1).bit_length()), limit)
         return on_host(flat)[:size].reshape(shape) * scale(shape)
 
     return _initializer(values)

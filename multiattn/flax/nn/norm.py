@@ -41,9 +41,11 @@ class _TrackingNorm(nnx.Module):
 
         self.weight = nnx.Param(values(weight_init)) if scale else None
         self.bias = nnx.Param(values(zeros)) if bias else None
-        statistics = jnp.promote_types(param_dtype, jnp.float32)
-        self.running_mean = nnx.BatchStat(values(zeros, statistics)) if track else None
-        self.running_var = nnx.BatchStat(values(ones, statistics)) if track else None
+        self.tracks = track
+        if track:
+            statistics = jnp.promote_types(param_dtype, jnp.float32)
+            self.running_mean = nnx.BatchStat(values(zeros, statistics))
+            self.running_var = nnx.BatchStat(values(ones, statistics))
         self.eps = eps
         self.momentum = momentum
         self.use_running_average = False
@@ -52,17 +54,21 @@ class _TrackingNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x, weight, bias = promote(self.dtype, x, self.weight, self.bias)
         y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        tracks = self.running_mean is not None
-        if tracks and self.use_running_average:
+        if self.tracks and self.use_running_average:
             mean, variance = self.running_mean[...], self.running_var[...]
         else:
             axes = tuple(range(self.first_axis, x.ndim - 1))
             mean = y.mean(axes, keepdims=True)
             variance = jnp.square(y - mean).mean(axes, keepdims=True)
-            if tracks:
+            if self.tracks:
                 self._track(mean, variance, count=y.size // mean.size)
         y = (y - mean) * lax.rsqrt(variance + self.eps) * (1 if weight is None else weight)
         return (y if bias is None else y + bias).astype(x.dtype)
+
+    def set_view(self, use_running_average: bool | None = None):
+        """Sets the mode for `nnx.view`."""
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
 
     def _track(self, mean: jax.Array, variance: jax.Array, count: int):
         """Moves the running statistics towards those of `count` values, the variance unbiased."""

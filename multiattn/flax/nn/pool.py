@@ -4,8 +4,8 @@ Sizes, strides, paddings and dilations are given once, or once per axis.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from jax import lax
 from .common import PerAxis, to_tuple
 
 
-class _Windows(NamedTuple):
+@dataclass(frozen=True)
+class _Windows:
     """The windows along one axis."""
 
     size: int

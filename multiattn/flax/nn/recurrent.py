@@ -39,7 +39,10 @@ class LSTM(nnx.Module):
         initialize = uniform(1 / math.sqrt(hidden_size))
         gates, width = 4 * hidden_size, input_size
         for layer in range(num_layers):
-            shapes = {"weight_ih": (gates, width), "weight_hh": (gates, hidden_size)}
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (gates, width),
+                "weight_hh": (gates, hidden_size),
+            }
             if bias:
                 shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
             for direction in self.directions:

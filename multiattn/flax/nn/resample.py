@@ -147,7 +147,7 @@ def interpolate(
         raise ValueError(f"interpolate: give size ({size}) or scale_factor ({scale_factor})")
     sizes, scales = to_tuple(size, x.ndim - 2), to_tuple(scale_factor, x.ndim - 2)
     if size is None:
-        sizes = [int(old * scale) for old, scale in zip(x.shape[1:-1], scales, strict=True)]
+        sizes = tuple(int(old * scale) for old, scale in zip(x.shape[1:-1], scales, strict=True))
     if mode == "area":
         return adaptive_avg_pool(x, sizes)
     for axis, (new, scale) in enumerate(zip(sizes, scales, strict=True), 1):

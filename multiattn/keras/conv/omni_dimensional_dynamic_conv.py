@@ -150,7 +150,7 @@ class OmniDimensionalDynamicConv(nn.Module):
             None if logits is None else logits / self.temperature
             for logits in self.attention(x, training=training)
         )
-        kernels = ops.convert_to_tensor(self.weight)[None]
+        kernels = ops.broadcast_to(self.weight, (ops.shape(x)[0], *self.weight.shape))
         if mixing is not None:
             kernels = kernels * nn.softmax(mixing)[:, :, None, None, None, None]
         kernels = ops.sum(kernels, 1)

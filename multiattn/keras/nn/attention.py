@@ -21,7 +21,7 @@ def scaled_dot_product_attention(
     dropout: Dropout | None = None,
     training: bool | None = None,
 ):
-    """softmax(scale · query · keyᵀ + mask) · value, by Keras's fused attention where that computes the same.
+    """softmax(scale · query · keyᵀ + mask) · value, by Keras's fused attention where it can.
 
     Args:
         query: (N, L, heads, d).
@@ -83,7 +83,7 @@ class MultiheadAttention(Module):
         self.out_proj = Linear(embed_dim, bias=self.use_bias, bias_initializer=zeros)
 
     def call(self, query, key=None, value=None, training=None):
-        """Attends from the query (N, L, C) to key and value (N, S, C): by default the query, and the key."""
+        """Attends from query (N, L, C) to key (N, S, C, by default query) and value (key)."""
         key = query if key is None else key
         value = key if value is None else value
         weights = ops.split(ops.transpose(self.in_proj_weight), 3, 1)

@@ -1,7 +1,9 @@
 """Containers whose members are called "0", "1", ..., as in PyTorch."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import keras
 from keras.layers import Identity, Layer
 
 from .module import Module
@@ -36,7 +38,13 @@ class _Numbered(Module):
         return sorted({*super().__dir__(), *map(str, range(len(self)))})
 
     def get_config(self):
-        return {**super().get_config(), "members": list(self)}
+        members = [keras.saving.serialize_keras_object(member) for member in self]
+        return {**super().get_config(), "members": members}
+
+
+def _restored(config: dict[str, Any]) -> dict[str, Any]:
+    members = map(keras.saving.deserialize_keras_object, config["members"])
+    return {**config, "members": list(members)}
 
 
 class ModuleList(_Numbered):
@@ -46,12 +54,21 @@ class ModuleList(_Numbered):
         super().__init__(members, **kwargs)
         self.built = True
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_restored(config))
+
 
 class Sequential(_Numbered):
     """Calls its members, layers or plain functions, one after the other."""
 
     def __init__(self, *members: Layer | Callable, **kwargs):
         super().__init__(members, **kwargs)
+
+    @classmethod
+    def from_config(cls, config):
+        config = _restored(config)
+        return cls(*config.pop("members"), **config)
 
     def call(self, x, training=None):
         for member in self:

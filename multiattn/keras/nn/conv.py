@@ -10,7 +10,7 @@ from multiattn import checks
 from .common import PerAxis, spread, to_tuple
 from .initializers import Initializer, kaiming_uniform, normal, uniform
 from .module import Module, SelfDescribing
-from .resample import pad
+from .resample import PAD_MODES, pad
 
 
 class _Kernel(SelfDescribing):
@@ -60,7 +60,7 @@ class _Conv(_Kernel):
         out_channels: channels of the output.
         kernel_size: size of the kernel, once or per axis, as stride, padding and dilation.
         stride: step of the kernel.
-        padding: what is added at both ends.
+        padding: what is added at both ends, or (before, after) for each axis.
         dilation: distance between a kernel's places.
         groups: groups of channels that are convolved apart.
         bias: whether to add a learned bias.
@@ -83,11 +83,14 @@ class _Conv(_Kernel):
         padding_mode: str = "zeros",
         **kwargs,
     ):
+        checks.divisible(self, by="groups", out_channels=out_channels, groups=groups)
+        checks.choice(self, PAD_MODES, padding_mode=padding_mode)
         kernel, stride, padding, dilation = (
             to_tuple(value, self.rank) for value in (kernel_size, stride, padding, dilation)
         )
-        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        same = padding_mode == "zeros" and max(stride) == 1 and reach == [2 * p for p in padding]
+        margins = [to_tuple(amount, 2) for amount in padding]
+        half = [d * (k - 1) / 2 for d, k in zip(dilation, kernel, strict=True)]
+        same = padding_mode == "zeros" and max(stride) == 1 and margins == [(n, n) for n in half]
         # TensorFlow refuses both: the steps are then taken afterwards
         both = max(stride) > 1 and max(dilation) > 1
         super().__init__(
@@ -102,8 +105,12 @@ class _Conv(_Kernel):
             **kwargs,
         )
         self.steps = [slice(None, None, s) for s in stride] if both else []
-        self.margins = [] if same else [(p, p) for p in padding]
+        self.margins = [] if same else margins
         self.padding_mode = padding_mode
+
+    def build(self, shape):
+        checks.divisible(self, by="groups", in_channels=shape[-1], groups=self.groups)
+        super().build(shape)
 
     def convolution_op(self, inputs, kernel):
         if any(map(any, self.margins)):
@@ -191,17 +198,14 @@ class _ConvTranspose(Module):
         self.dilation = to_tuple(dilation, self.rank)
 
     def setup(self, shape):
-        channels, out_channels = shape[-1], self.out_channels
-        checks.divisible(
-            self, by="groups", channels=channels, out_channels=out_channels, groups=self.groups
-        )
-        kernel = (out_channels // self.groups, *self.kernel_size)
-        initializer = uniform(1 / math.sqrt(math.prod(kernel)))
-        self.weight = self.add_weight(
-            name="weight", shape=(channels, *kernel), initializer=initializer
-        )
+        widths = {"in_channels": shape[-1], "out_channels": self.out_channels}
+        checks.divisible(self, by="groups", **widths, groups=self.groups)
+        shape = (shape[-1], self.out_channels // self.groups, *self.kernel_size)
+        initializer = uniform(1 / math.sqrt(math.prod(shape[1:])))
+        self.weight = self.add_weight(name="weight", shape=shape, initializer=initializer)
         if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(out_channels,), initializer=initializer)
+            shape = (self.out_channels,)
+            self.bias = self.add_weight(name="bias", shape=shape, initializer=initializer)
 
     def call(self, x):
         spatial = range(self.rank)

@@ -1,7 +1,8 @@
-"""Initial values of weights: PyTorch's distributions, over shapes in PyTorch's layout (out, in, *kernel).
+"""Initial values of weights: PyTorch's distributions.
 
-The ground floor's own layers turn them for kernels in Keras's layout. Under `with skipped():` all
-give zeros at no cost, for a model whose weights are loaded next.
+Shapes are in PyTorch's layout (out, in, *kernel); the ground floor's layers see to their kernels,
+which are in Keras's. Under `with skipped():` all give zeros at no cost, for a model whose weights
+are loaded next.
 """
 
 import contextlib
@@ -127,7 +128,7 @@ def trunc_normal(std: float = 0.02) -> Initializer:
 
 
 def kaiming_uniform(a: float = 0.0) -> Initializer:
-    """Uniform with bound gain · sqrt(3 / fan_in); `a` is the slope of the leaky ReLU that follows."""
+    """Uniform with bound gain · sqrt(3 / fan_in) for a leaky ReLU of slope `a`."""
     return Initializer("uniform", math.sqrt(6 / (1 + a**2)), "fan_in")
 
 

@@ -160,20 +160,19 @@ class Module(SelfDescribing, keras.layers.Layer):
 
 
 def _sized(inputs: dict[str, Any], strides: dict[str, int], scale: int) -> dict[str, Any]:
-    """The inputs with numbers for their unknown sizes: the batch, and height and width by stride."""
-    unit = 8 * max(strides.values())
+    """The inputs with numbers for unknown sizes, heights and widths according to their strides."""
 
-    def sized(name, x):
+    def sized(name: str, x: Any):
         if not isinstance(x, keras.KerasTensor):
             return x
-        sizes = [scale, *[scale * unit // strides.get(name, 1)] * (len(x.shape) - 2), None]
-        shape = [size if known is None else known for known, size in zip(x.shape, sizes)]
-        return keras.KerasTensor(shape, x.dtype)
+        size = scale * 8 * max(strides.values()) // strides.get(name, 1)
+        n, *spatial, c = x.shape
+        return keras.KerasTensor((n or scale, *(s or size for s in spatial), c), x.dtype)
 
     return {name: sized(name, x) for name, x in inputs.items()}
 
 
 def _common(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:
     """The spec of both: sizes in which they differ are unknown."""
-    shape = [m if m == n else None for m, n in zip(one.shape, other.shape)]
-    return keras.KerasTensor(shape, one.dtype)
+    sizes = zip(one.shape, other.shape, strict=True)
+    return keras.KerasTensor([m if m == n else None for m, n in sizes], one.dtype)

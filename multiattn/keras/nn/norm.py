@@ -4,6 +4,8 @@ import keras
 from keras import ops
 from keras.backend import result_type
 
+from multiattn import checks
+
 from .initializers import constant, ones, zeros
 from .module import Module, SelfDescribing
 
@@ -42,9 +44,12 @@ class BatchNorm(_Affine, keras.layers.BatchNormalization):
         super().__init__(epsilon=eps, momentum=1 - momentum, scale=scale, center=bias, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
+        updating = training and self.trainable
+        if updating and all(size == 1 for size in inputs.shape[:-1]):
+            checks.fail(self, "training needs more than one value per channel")
         kept = self.momentum * self.moving_variance.value
         outputs = super().call(inputs, training=training, mask=mask)
-        if training and self.trainable:
+        if updating:
             added = self.moving_variance.value - kept
             count = ops.size(inputs) // inputs.shape[-1]
             self.moving_variance.assign(kept + _unbiased(added, count))
@@ -92,6 +97,10 @@ class GroupNorm(_Affine, keras.layers.GroupNormalization):
 
     def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True, **kwargs):
         super().__init__(num_groups, epsilon=eps, scale=affine, center=affine, **kwargs)
+
+    def build(self, shape):
+        checks.divisible(self, by="num_groups", num_channels=shape[-1], num_groups=self.groups)
+        super().build(shape)
 
     def call(self, inputs):
         shape = ops.shape(inputs)
@@ -154,6 +163,8 @@ class InstanceNorm(Module):
         else:
             mean, variance = _moments(x, tuple(range(1, len(x.shape) - 1)))
         if updating:
+            if all(size == 1 for size in x.shape[1:-1]):
+                checks.fail(self, "training needs more than one value per channel")
             count = ops.size(x[0]) // x.shape[-1]
             self._update(self.running_mean, mean)
             self._update(self.running_var, _unbiased(variance, count))

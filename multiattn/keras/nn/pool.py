@@ -74,7 +74,7 @@ def avg_pool(
 
 
 def adaptive_avg_pool(x, output_size: int | Sequence[int | None]):
-    """The mean of each of `output_size` (once or per axis; None keeps an axis) bins, for any sizes."""
+    """The mean of each of `output_size` bins (once or per axis; None keeps an axis)."""
     rank = len(x.shape) - 2
     for axis, count in enumerate(to_tuple(output_size, rank), 1):
         shape = ops.shape(x)
@@ -95,7 +95,7 @@ def adaptive_avg_pool(x, output_size: int | Sequence[int | None]):
 
 
 def adaptive_max_pool(x, output_size: int | Sequence[int | None]):
-    """The largest value in each of `output_size` (once or per axis; None keeps an axis) bins, for any sizes."""
+    """The largest value of each of `output_size` bins (once or per axis; None keeps an axis)."""
     sizes = to_tuple(output_size, len(x.shape) - 2)
     for axis, count in reversed(list(enumerate(sizes, 1))):
         if count is not None:
@@ -126,7 +126,7 @@ def _padded(x, margins: list[tuple[int, int]], value: float):
 
 
 def _pool(function: Callable, x, kernel: tuple[int, ...], stride: tuple[int, ...]):
-    """The stock pooling; of three axes the first apart, for which TensorFlow has float64 kernels."""
+    """Keras's pooling; of three axes the first apart, as TensorFlow wants it in float64."""
     if len(kernel) < 3:
         return function(x, kernel, stride, padding="valid", data_format="channels_last")
     n, depth, h, w, c = ops.shape(x)

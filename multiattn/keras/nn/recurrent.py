@@ -57,7 +57,7 @@ class LSTM(Module):
                     )
 
     def call(self, x, return_state: bool = False, training=None):
-        """The output or, if so asked, (output, (h, c)) with the last states (layers · directions, N, hidden_size)."""
+        """The output or, if so asked, (output, (h, c)): each (layers · directions, N, hidden)."""
         states = []
         for layer in range(self.num_layers):
             if layer > 0:

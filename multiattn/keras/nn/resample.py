@@ -1,7 +1,6 @@
 """Functions that move values in space: padding, resizing, sampling, patches."""
 
 import math
-
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -11,15 +10,8 @@ from keras.backend import result_type
 from .common import PerAxis, check_choice, spread, to_tuple
 from .pool import adaptive_avg_pool
 
-_INTERPOLATIONS = (
-    "nearest",
-    "nearest-exact",
-    "linear",
-    "bilinear",
-    "trilinear",
-    "bicubic",
-    "area",
-)
+PAD_MODES = ("zeros", "reflect", "replicate", "circular")
+_INTERPOLATIONS = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area")
 
 
 def pixel_shuffle(x, factor: int):
@@ -32,10 +24,12 @@ def pixel_shuffle(x, factor: int):
 
 def pixel_unshuffle(x, factor: int):
     """(N, H · factor, W · factor, C) -> (N, H, W, C · factor²)."""
-    n, h, w, c = ops.shape(x)
-    h, w = h // factor, w // factor
-    x = ops.transpose(ops.reshape(x, (n, h, factor, w, factor, c)), (0, 1, 3, 5, 2, 4))
-    return ops.reshape(x, (n, h, w, c * factor**2))
+    for size in x.shape[1:3]:
+        if isinstance(size, int) and size % factor:
+            raise ValueError(
+                f"pixel_unshuffle: size ({size}) must be divisible by factor ({factor})"
+            )
+    return _patches(x, (factor, factor), (1, 1), (factor, factor))
 
 
 def channel_shuffle(x, groups: int):
@@ -56,18 +50,26 @@ def unfold(
     x, kernel_size: PerAxis, *, dilation: PerAxis = 1, padding: PerAxis = 0, stride: PerAxis = 1
 ):
     """Patches, (N, H, W, C) -> (N, places, C · kh · kw), the channel slowest."""
-    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = (
+    kernel, dilation, padding, stride = (
         to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)
     )
-    x = pad(x, ((ph, ph), (pw, pw)))
-    n, h, w, c = ops.shape(x)
-    height, width = h - dh * (kh - 1), w - dw * (kw - 1)
-    patches = [
-        x[:, i : i + height : sh, j : j + width : sw]
+    x = _patches(pad(x, [(p, p) for p in padding]), kernel, dilation, stride)
+    n, _, _, c = ops.shape(x)
+    return ops.reshape(x, (n, -1, c))
+
+
+def _patches(x, kernel: tuple[int, int], dilation: tuple[int, int], stride: tuple[int, int]):
+    """(N, H, W, C) -> (N, h, w, C · kh · kw)."""
+    (kh, kw), (dh, dw), (sh, sw) = kernel, dilation, stride
+    _, h, w, c = ops.shape(x)
+    h, w = ((h - dh * (kh - 1) - 1) // sh + 1) * sh, ((w - dw * (kw - 1) - 1) // sw + 1) * sw
+    taps = [
+        x[:, i : i + h - sh + 1 : sh, j : j + w - sw + 1 : sw]
         for i in range(0, kh * dh, dh)
         for j in range(0, kw * dw, dw)
     ]
-    return ops.reshape(ops.stack(patches, -1), (n, -1, c * kh * kw))
+    n, h, w, _ = ops.shape(taps[0])
+    return ops.reshape(ops.stack(taps, -1), (n, h, w, c * kh * kw))
 
 
 def fold(
@@ -79,7 +81,7 @@ def fold(
     padding: PerAxis = 0,
     stride: PerAxis = 1,
 ):
-    """The sum of overlapping patches, (N, places, C · kh · kw) -> (N, H, W, C): the adjoint of `unfold`."""
+    """Sums overlapping patches, (N, places, C · kh · kw) -> (N, H, W, C): unfold's adjoint."""
     axes = list(
         zip(
             output_size,
@@ -110,7 +112,7 @@ def pad(x, padding: Sequence[tuple[int, int]], *, mode: str = "zeros", value: fl
         mode: zeros, reflect, replicate or circular.
         value: what "zeros" pads with.
     """
-    check_choice("pad", "mode", mode, ("zeros", "reflect", "replicate", "circular"))
+    check_choice("pad", "mode", mode, PAD_MODES)
     if mode == "zeros":
         widths = [(max(before, 0), max(after, 0)) for before, after in padding]
         kept = [slice(max(-before, 0), min(after, 0) or None) for before, after in padding]
@@ -144,13 +146,11 @@ def interpolate(
         size: the new size, once or per axis.
         scale_factor: instead of a size, factors that map the coordinates; sizes are rounded down.
         mode: nearest, nearest-exact, linear (also called bilinear, trilinear), bicubic or area.
-        align_corners: whether the centres of the outermost places stay where they are, for linear and bicubic.
+        align_corners: for linear and bicubic, whether the centres of the outermost places stay.
     """
     check_choice("interpolate", "mode", mode, _INTERPOLATIONS)
     if (size is None) == (scale_factor is None):
-        raise ValueError(
-            f"interpolate: either size ({size}) or scale_factor ({scale_factor}) must be given"
-        )
+        raise ValueError(f"interpolate: give size ({size}) or scale_factor ({scale_factor})")
     rank = len(x.shape) - 2
     factors = to_tuple(scale_factor, rank)
     sizes = to_tuple(size, rank)
@@ -170,24 +170,26 @@ def interpolate(
     return x
 
 
+def _ratio(factor: float) -> tuple[int, int]:
+    return Fraction(factor).limit_denominator(10_000).as_integer_ratio()
+
+
 def _scaled(size, factor: float):
-    """The size times the factor, rounded down; in integers where the size is not a number yet."""
+    """The size times the factor, rounded down."""
     if isinstance(size, int):
         return int(size * factor)
-    ratio = Fraction(factor).limit_denominator(1000)
-    return size * ratio.numerator // ratio.denominator
+    numerator, denominator = _ratio(factor)
+    return size * numerator // denominator
 
 
 def _taps(size, new, factor: float | None, mode: str, align_corners: bool, dtype: str):
-    """Places and weights, (new) each, that resize an axis when summed."""
+    """Places and weights, (new,) each, whose sum resizes an axis."""
     steps = ops.arange(new, dtype="int32")
     if mode.startswith("nearest"):
         shift = 1 if mode == "nearest-exact" else 0
-        if factor is None:
-            index = (2 * steps + shift) * size // (2 * new)
-        else:
-            index = ops.cast((ops.cast(steps, dtype) + shift / 2) / factor, "int32")
-        return [(ops.minimum(index, size - 1), ops.ones_like(steps))]
+        numerator, denominator = (new, size) if factor is None else _ratio(factor)
+        places = (2 * steps + shift) * denominator // (2 * numerator)
+        return [(ops.minimum(places, size - 1), ops.ones_like(steps))]
     steps, old = ops.cast(steps, dtype), ops.cast(size, dtype)
     if align_corners:
         source = steps * ((old - 1) / ops.maximum(ops.cast(new, dtype) - 1, 1))
@@ -195,7 +197,7 @@ def _taps(size, new, factor: float | None, mode: str, align_corners: bool, dtype
         source = (steps + 0.5) * (old / ops.cast(new, dtype) if factor is None else 1 / factor)
         source = source - 0.5 if mode == "bicubic" else ops.maximum(source - 0.5, 0)
     base = ops.floor(source)
-    offsets, weights = _linear(source - base) if mode != "bicubic" else _cubic(source - base)
+    offsets, weights = (_cubic if mode == "bicubic" else _linear)(source - base)
     places = (ops.clip(ops.cast(base, "int32") + offset, 0, size - 1) for offset in offsets)
     return zip(places, weights, strict=True)
 
@@ -218,7 +220,7 @@ def _cubic(t):
 
 
 def affine_grid(theta, size: tuple[int, int], *, align_corners: bool = False):
-    """The places that affine maps (N, 2, 3) sample for images of a size (h, w): (N, h, w, 2), (x, y) each."""
+    """The places (x, y) that affine maps sample: (N, 2, 3) -> (N, h, w, 2) for a size (h, w)."""
     dtype = result_type(theta.dtype, "float32")
 
     def places(size):
@@ -247,7 +249,7 @@ def grid_sample(
         grid: (N, h, w, 2): (x, y) each, with -1 and 1 at the image's ends.
         mode: bilinear, nearest or bicubic.
         padding_mode: what is outside: zeros, border or reflection.
-        align_corners: whether -1 and 1 are the centres of the outermost places, or their outer edges.
+        align_corners: whether -1 and 1 are the centres of the outermost places, or their edges.
 
     Returns:
         (N, h, w, C)

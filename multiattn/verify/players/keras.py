@@ -210,7 +210,7 @@ class TensorFlow:
             saved = self.tf.saved_model.load(folder)
         return {
             "tf.function": traced,
-            "SavedModel": lambda *xs: saved.serve(list(xs) if len(xs) > 1 else xs[0]),
+            "SavedModel": lambda *xs: saved.serve(list(xs)),
         }
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from multiattn.weights.files import hdf5, npz, safetensor, torch_file
-from multiattn.weights.files.common import FileError, State, plain
+from multiattn.weights.files.common import FileError, NeedsModelError, State, plain
 
-__all__ = ["SUFFIXES", "FileError", "read", "write"]
+__all__ = ["SUFFIXES", "FileError", "NeedsModelError", "read", "write"]
 
 Reader = Callable[[Path], tuple[State, list[str]]]
 Writer = Callable[[Path, State], None]
@@ -30,6 +30,7 @@ FORMATS: dict[str, tuple[Reader, Writer]] = {
     ),
 }
 SUFFIXES = tuple(FORMATS)
+MAX_ERROR = 400
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -43,6 +44,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], list[str]
         as the file has them), and notes on what was unwrapped or passed over.
 
     Raises:
+        NeedsModelError: only a live Keras model can tell the file's variables apart.
         FileError: there is no such file, or it is broken, hostile or of an unknown format.
     """
     path = Path(path)
@@ -86,8 +88,9 @@ def _one_error(path: Path, done: str) -> Iterator[None]:
     """Turns whatever goes wrong into a `FileError` that names the file."""
     try:
         yield
-    except FileError as error:
-        raise FileError(f"{path} {error}") from error
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise FileError(f"{path} can't be {done} ({type(error).__name__}: {reason})") from error
+        kind, told = type(error), str(error)
+        if not isinstance(error, FileError):
+            kind, told = FileError, f"can't be {done} ({kind.__name__}: {told})"
+        line = "".join(letter if letter.isprintable() else " " for letter in told[:MAX_ERROR])
+        raise kind(f"{path} {line}") from error

@@ -25,6 +25,10 @@ class FileError(ValueError):
     """A weight file can't be read or written; says which file, and what is wrong with it."""
 
 
+class NeedsModelError(FileError):
+    """Keras wrote the file, and only the live model knows which of its variables are which."""
+
+
 class Budget:
     """The memory that what is read from a file may still take."""
 

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import h5py
 
-from multiattn.weights.files.common import FileError
+from multiattn.weights.files.common import NeedsModelError
 
 STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
 NAMES = {"kernel": "weight", "embeddings": "weight", **STATISTICS}
 NORM_NAMES = {"gamma": "weight", "beta": "bias", **STATISTICS}
 
 UNNAMED = (
-    "has {}, which is no named variable of a Keras layer: such a file can't be read without its "
-    "model. Load it into the live Keras model and save that with multiattn.save_weights"
+    "has {:.80}, which is no named variable of a Keras layer: such a file can't be read without "
+    "its model. Load it into the live Keras model and save that with multiattn.save_weights"
 )
 UNORDERED = "what is under {!r} goes by {} names: the file says neither its order nor attributes"
 
@@ -29,7 +29,7 @@ UNORDERED = "what is under {!r} goes by {} names: the file says neither its orde
 class Group:
     """A group of the file; `label` is its attribute "name"."""
 
-    label: Any
+    label: str | None
     groups: dict[str, "Group"] = field(default_factory=dict)
     datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ def _layer(
     group: Group, path: tuple[str, ...], config: Any, notes: list[str]
 ) -> Iterator[Variable]:
     for dataset in group.datasets.values():
-        raise FileError(UNNAMED.format(dataset.name))
+        raise NeedsModelError(UNNAMED.format(dataset.name))
     inner = dict(group.groups)
     own = inner.pop("vars", Group(None))
     inner.pop("seed_generator", None)
@@ -89,7 +89,7 @@ def _variables(group: Group, path: tuple[str, ...], leaf: bool) -> Iterator[Vari
     names = NORM_NAMES if is_norm else NAMES
     for name, dataset in group.datasets.items():
         if name.isdigit():
-            raise FileError(UNNAMED.format(dataset.name))
+            raise NeedsModelError(UNNAMED.format(dataset.name))
         if name != "seed_generator_state":
             yield Variable(".".join([*path, names.get(name, name)]), dataset, name == "kernel")
 
@@ -102,8 +102,7 @@ def _model(
     if not known and not any(name.startswith("input_layer") for name in group.groups):
         notes.append(UNORDERED.format("/".join([*path, "layers"]), "its layers'"))
     for group_name, member in group.groups.items():
-        label = member.groups.get("vars", member).label
-        name = label if isinstance(label, str) else group_name
+        name = member.groups.get("vars", member).label or group_name
         canonical_name, inner_config = known.get(name, (name, None))
         yield from _layer(member, (*path, canonical_name), inner_config, notes)
 

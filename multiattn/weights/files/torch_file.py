@@ -27,6 +27,7 @@ AVERAGED = (
 )
 LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 LEGACY_PICKLES = 4  # after this magic number: protocol, machine, content, names of the storages
+OPCODE_BYTES = 100  # what the object that an opcode makes takes
 MAX_TUPLES = 100_000  # each a step deeper, at worst: hashing deeper ones would exhaust the stack
 
 
@@ -34,7 +35,7 @@ def read(path: Path) -> tuple[State, list[str]]:
     """Reads the tensors of a state dict, alone or in a checkpoint around it."""
     torch = _torch()
     budget = Budget(path)
-    content = _archive(path, budget) if zipfile.is_zipfile(path) else _legacy(path)
+    content = _archive(path, budget) if zipfile.is_zipfile(path) else _legacy(path, budget)
     try:
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(content, map_location="cpu", weights_only=True)
@@ -77,26 +78,27 @@ def _archive(path: Path, budget: Budget) -> io.BytesIO:
         for name in archive.namelist():
             data = unpacked(archive, name)
             if name.endswith(".pkl"):
-                _check_pickle(io.BytesIO(data))
+                _check_pickle(io.BytesIO(data), budget)
             copy.writestr(name, data)
     content.seek(0)
     return content
 
 
-def _legacy(path: Path) -> io.BytesIO:
+def _legacy(path: Path, budget: Budget) -> io.BytesIO:
     content = io.BytesIO(path.read_bytes())
     if content.read(len(LEGACY_START)) != LEGACY_START:
         raise FileError("is nothing that torch.save wrote")
     for _ in range(LEGACY_PICKLES):
-        _check_pickle(content)
+        _check_pickle(content, budget)
     content.seek(0)
     return content
 
 
-def _check_pickle(file: io.BytesIO) -> None:
-    """Refuses the two ways to crash the process that `weights_only` leaves open."""
+def _check_pickle(file: io.BytesIO, budget: Budget) -> None:
+    """Refuses what may still exhaust memory or stack though `weights_only` executes nothing."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(file):
+        budget.spend(OPCODE_BYTES)
         tuples += opcode.name.startswith("TUPLE")
         if tuples > MAX_TUPLES or (opcode.name == "GLOBAL" and "bytearray" in str(argument)):
             raise FileError("holds a pickle that no state dict needs")
@@ -107,7 +109,7 @@ def _tensors(torch: Any, checkpoint: Mapping[Any, Any], budget: Budget) -> tuple
     notes = []
     for key in keys:
         kind = ", averaged weights (no others found)" if key in AVERAGED else ""
-        notes.append(f"took {key!r} of the checkpoint{kind}")
+        notes.append(f"took {reprlib.repr(key)} of the checkpoint{kind}")
     if averaged := [key for key in AVERAGED if key in checkpoint and key not in keys]:
         notes.append(f"left the averaged weights {reprlib.repr(averaged)}")
     state, others = {}, []
@@ -128,12 +130,15 @@ def _tensors(torch: Any, checkpoint: Mapping[Any, Any], budget: Budget) -> tuple
 
 def _unwrap(torch: Any, checkpoint: Mapping[Any, Any]) -> tuple[list[str], Mapping[Any, Any]]:
     """Returns the keys on the way to the weights, and the dict that holds them."""
-    seen: set[int] = set()  # a checkpoint may hold itself
+    holding: dict[int, bool] = {}  # by id: a hostile checkpoint holds dicts many times, or itself
+    seen = set()
 
     def holds_tensors(value: object) -> bool:
-        return isinstance(value, Mapping) and any(
-            isinstance(entry, torch.Tensor) for entry in value.values()
-        )
+        if id(value) not in holding:
+            holding[id(value)] = isinstance(value, Mapping) and any(
+                isinstance(entry, torch.Tensor) for entry in value.values()
+            )
+        return holding[id(value)]
 
     def find(entries: Mapping[Any, Any]) -> tuple[list[str], Mapping[Any, Any]] | None:
         seen.add(id(entries))

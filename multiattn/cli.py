@@ -1,0 +1,190 @@
+"""The command line: ``multiattn list | info | port | verify | demo``."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+from multiattn import catalog, options, weights
+from multiattn.verify import referee
+from multiattn.verify.cases import DEFAULT_FOLDER, read_cases
+from multiattn.verify.checks import LEVELS
+from multiattn.verify.remote import RUNTIMES
+
+app = typer.Typer(
+    help="Vision attention modules, native in PyTorch, Keras 3 and Flax, with weights that port.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+# A module's own options are taken as they come.
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def fail(message: object) -> NoReturn:
+    """Ends with one message on standard error."""
+    Console(stderr=True).print(
+        f"[red]error:[/] {escape(str(message))}", highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(1)
+
+
+@app.command("list")
+def list_modules(
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name or alias, or a shell pattern.")
+    ] = "*",
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
+) -> None:
+    """Lists the modules."""
+    table = Table(box=None, header_style="bold")
+    for title in ("module", "kind", "what it does", "paper"):
+        table.add_column(title, no_wrap=title != "what it does")
+    for name in catalog.list_modules(pattern, kind=kind):
+        entry = catalog.info(name)
+        table.add_row(f"[bold]{name}[/]", entry.kind, entry.summary, entry.venue)
+    if not table.rows:
+        fail(f"no module matches {pattern!r}")
+    console.print(table)
+
+
+@app.command(context_settings=EXTRA)
+def info(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A module's name or alias.")],
+) -> None:
+    """Shows what is known of a module; given its options, counts its parameters.
+
+    multiattn info CoordAttention --channels 64
+    """
+    try:
+        entry = catalog.info(name)
+        given = options.parse(context.args)
+        count = f"{options.parameters(entry, given):,}" if given else ""
+    except (ValueError, ImportError) as error:
+        fail(error)
+    link = f", https://arxiv.org/abs/{entry.arxiv}" if entry.arxiv else ""
+    rows = {
+        "paper": f"{entry.title}, {entry.venue}{link}",
+        "computes": entry.summary,
+        "options": options.signature(entry),
+        "inputs": ", ".join(entry.inputs) + " (channels last in Keras and Flax)",
+        "outputs": ", ".join(entry.outputs),
+        "also called": ", ".join(entry.aliases),
+        "made of": ", ".join(entry.parts),
+        "vectors from": f"{entry.source} ({entry.licence})",
+        "loads names of": ", ".join(entry.origins),
+        "parameters": count,
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for title, value in rows.items():
+        if value:
+            table.add_row(f"[dim]{title}[/]", escape(value))
+    console.print(f"[bold]{entry.name}[/] ({entry.kind})")
+    console.print(table, highlight=False)
+
+
+@app.command(context_settings=EXTRA)
+def port(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="The file to read.")],
+    target: Annotated[Path, typer.Argument(help="The file to write; its suffix is the format.")],
+    module: Annotated[str, typer.Option(help="The module whose weights they are.")],
+) -> None:
+    """Checks a file of weights against a module and writes it in another format.
+
+    Options of the module that are not given are found from the shapes in the file:
+
+    multiattn port coordatt.pth coordatt.safetensors --module CoordAttention --channels 64
+    """
+    try:
+        entry = catalog.info(module)
+        state, notes = weights.files.read(source)
+        found = options.infer(entry, options.parse(context.args), state)
+        arrays, report = weights.fit(options.make(entry, found), state)
+        if target.suffix == ".keras":
+            model = options.keras_model(entry, found)
+            weights.load_state_dict(model, arrays, rename={"^": f"{model.layers[-1].name}."})
+            weights.save_weights(model, target)
+        else:
+            weights.files.write(target, arrays)
+    except (ValueError, ImportError) as error:
+        fail(error)
+    report.notes[:0] = notes
+    given = ", ".join(f"{name}={value!r}" for name, value in found.items())
+    console.print(f"[bold]{entry.name}[/]({given}): {source} -> {target}", highlight=False)
+    console.print(str(report), highlight=False, markup=False)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Modules; all if none is named.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help=f"Where: {', '.join(RUNTIMES)}; all by default.")
+    ] = None,
+    level: Annotated[
+        list[str] | None, typer.Option(help=f"What: {', '.join(LEVELS)}; all by default.")
+    ] = None,
+    cases: Annotated[Path, typer.Option(help="Folder of the cases.")] = DEFAULT_FOLDER,
+    json: Annotated[Path | None, typer.Option(help="Writes the report to this file.")] = None,
+    brief: Annotated[
+        list[str] | None, typer.Option(help="A runtime that plays one case a module only.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Players at a time; a core each.")] = None,
+) -> None:
+    """Plays the conformance cases: the original's figures against ours, in every runtime."""
+    runtimes, levels = tuple(runtime or RUNTIMES), tuple(level or LEVELS)
+    for given, known in ((runtimes, RUNTIMES), (levels, LEVELS), (brief or (), RUNTIMES)):
+        for one in given:
+            if one not in known:
+                fail(f"{one!r} is not one of {', '.join(known)}")
+    try:
+        played = list(read_cases(cases, [catalog.info(name).name for name in names or []]))
+    except ValueError as error:
+        fail(error)
+    if not played:
+        fail(f"{cases} holds no cases")
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("", total=None)
+        verdict = referee.verify(
+            played,
+            runtimes=runtimes,
+            levels=levels,
+            brief=brief or (),
+            jobs=jobs,
+            progress=lambda where, case, done, total: bar.update(
+                task, completed=done, total=total, description=f"{where:16} {case.module}"
+            ),
+        )
+    console.print(referee.table(verdict, levels))
+    for failure in verdict.failures:
+        console.print(f"[red]{failure.describe()}[/]", highlight=False, soft_wrap=True)
+    if json:
+        verdict.write_json(json)
+    total = len(verdict.results)
+    console.print(f"{total - len(verdict.failures)} passed, {len(verdict.failures)} failed")
+    if verdict.failures or not any(result.passed for result in verdict.results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where its files go.")] = Path("demo"),
+) -> None:
+    """Trains a network in PyTorch, and runs its weights in Keras and in Flax."""
+    from multiattn import demo
+
+    try:
+        agree = demo.run(folder, console=console)
+    except ImportError as error:
+        fail(error)
+    if not agree:
+        raise typer.Exit(1)
