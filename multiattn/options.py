@@ -140,10 +140,7 @@ def infer(entry: Entry, given: Mapping[str, Any], state: Mapping[str, Array]) ->
             return sys.maxsize, None
         return 0, None
 
-    starts = [
-        {**given, **dict(zip(required, values, strict=True))}
-        for values in itertools.product(reversed(sizes), repeat=len(required))
-    ]
+    starts = [{**given, **dict.fromkeys(required, size)} for size in reversed(sizes)]
     options = min(starts, key=lambda one: attempt(one)[0])
     distance, error = attempt(options)
     while distance:

@@ -24,7 +24,9 @@ def run(*words: object, code: int = 0) -> str:
 
 
 def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def test_list_finds_by_name_alias_and_kind() -> None:
@@ -134,8 +136,12 @@ def test_port_of_other_weights_says_what_does_not_fit_and_writes_nothing(tmp_pat
     text = run("port", tmp_path / "cbam.safetensors", out, "--module", "ECA", code=1)
     assert "do not fit" in text
     assert not out.exists()
-    assert "suffix" in run("port", tmp_path / "cbam.safetensors", tmp_path / "x.foo", "--module", "CBAM", code=1)
-    assert "no module" in run("port", tmp_path / "cbam.safetensors", out, "--module", "Nothing", code=1)
+    assert "suffix" in run(
+        "port", tmp_path / "cbam.safetensors", tmp_path / "x.foo", "--module", "CBAM", code=1
+    )
+    assert "no module" in run(
+        "port", tmp_path / "cbam.safetensors", out, "--module", "Nothing", code=1
+    )
 
 
 def test_verify_prints_a_table_and_writes_the_report(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ X = np.random.default_rng(0).normal(size=(2, 6, 5, 16)).astype("float32")
 def test_linen_users_take_a_module_through_the_bridge() -> None:
     linen = nnx.bridge.to_linen(mf.CBAM, 16, reduction=4)
     variables = linen.init(jax.random.key(0), X)
-    evaluated = linen.apply(variables, X, nnx_method=lambda module, x: (module.eval(), module(x))[1])
+    evaluated = linen.apply(
+        variables, X, nnx_method=lambda module, x: (module.eval(), module(x))[1]
+    )
     trained, updates = linen.apply(variables, X, mutable=["batch_stats"])
     assert evaluated.shape == trained.shape == X.shape
     moved = jax.tree.leaves(updates["batch_stats"])
@@ -30,7 +32,9 @@ def test_linen_users_take_a_module_through_the_bridge() -> None:
 def test_flax_vmap_over_data_and_scan_over_blocks() -> None:
     module = mf.CoordAttention(16, rngs=nnx.Rngs(0))
     module.eval()
-    mapped = nnx.vmap(lambda module, x: module(x[None])[0], in_axes=(None, 0))(module, jnp.asarray(X))
+    mapped = nnx.vmap(lambda module, x: module(x[None])[0], in_axes=(None, 0))(
+        module, jnp.asarray(X)
+    )
     assert np.allclose(mapped, module(jnp.asarray(X)), atol=1e-6)
 
     @nnx.split_rngs(splits=3)
@@ -151,8 +155,18 @@ def messages(make) -> str:
 @pytest.mark.parametrize(
     ("name", "width", "options", "message"),
     [
-        ("CBAM", 8, {"reduction": 16}, "CBAMChannelGate: reduction (16) must not exceed channels (8)"),
-        ("CBAM", 32, {"kernel_size": 4}, "CBAMSpatialGate: kernel_size (4) must be odd and positive"),
+        (
+            "CBAM",
+            8,
+            {"reduction": 16},
+            "CBAMChannelGate: reduction (16) must not exceed channels (8)",
+        ),
+        (
+            "CBAM",
+            32,
+            {"kernel_size": 4},
+            "CBAMSpatialGate: kernel_size (4) must be odd and positive",
+        ),
         ("ECA", 8, {"kernel_size": 2}, "ECA: kernel_size (2) must be odd and positive"),
         (
             "SqueezeExcitation",
@@ -177,9 +191,9 @@ def test_the_same_mistake_reads_the_same_everywhere(name, width, options, messag
         mk.create(name, **options)(np.zeros((2, 6, 6, width), "float32"))
 
     assert messages(lambda: mt.create(name, **{option: width}, **options)) == message
-    assert messages(
-        lambda: mf.create(name, **{option: width}, **options, rngs=nnx.Rngs(0))
-    ) == message
+    assert (
+        messages(lambda: mf.create(name, **{option: width}, **options, rngs=nnx.Rngs(0))) == message
+    )
     assert messages(in_keras) == message
 
 
@@ -188,7 +202,9 @@ def test_inputs_of_the_wrong_size_are_a_clear_error() -> None:
     arrays = [np.zeros(size, "float32") for size in sizes]
     expected = "ASFF: x1 has size (7, 8), expected (8, 8)"
     module = mt.ASFF((16, 8, 8), level=0, out_channels=4)
-    assert messages(lambda: module(*(torch.tensor(a).permute(0, 3, 1, 2) for a in arrays))) == expected
+    assert (
+        messages(lambda: module(*(torch.tensor(a).permute(0, 3, 1, 2) for a in arrays))) == expected
+    )
     flax = mf.ASFF((16, 8, 8), level=0, out_channels=4, rngs=nnx.Rngs(0))
     assert messages(lambda: flax(*map(jnp.asarray, arrays))) == expected
     assert messages(lambda: mk.ASFF(level=0, out_channels=4)(*arrays)) == expected
@@ -198,7 +214,9 @@ def test_checks_name_module_option_and_value() -> None:
     class Thing:
         pass
 
-    assert messages(lambda: checks.positive(Thing(), size=-1)) == "Thing: size (-1) must be positive"
+    assert (
+        messages(lambda: checks.positive(Thing(), size=-1)) == "Thing: size (-1) must be positive"
+    )
     assert messages(lambda: checks.nonempty(Thing(), pools=())) == "Thing: pools must not be empty"
 
 

@@ -67,11 +67,25 @@ FAULTS = [
         "self.norm1 = __import__('keras').layers.BatchNormalization(epsilon=1e-5, momentum=0.9)",
         "training",
     ),
-    Fault("height for width", "torch", "CoordAttention", "conv_h(rows)", "conv_w(rows)", "original"),
     Fault(
-        "axes swapped", "keras-tensorflow", "TripletAttention", "(planes(2)", "(planes(1)", "original"
+        "height for width", "torch", "CoordAttention", "conv_h(rows)", "conv_w(rows)", "original"
     ),
-    Fault("planes swapped", "torch", "CBAM", "x.amax(1), x.mean(1)", "x.mean(1), x.amax(1)", "original"),
+    Fault(
+        "axes swapped",
+        "keras-tensorflow",
+        "TripletAttention",
+        "(planes(2)",
+        "(planes(1)",
+        "original",
+    ),
+    Fault(
+        "planes swapped",
+        "torch",
+        "CBAM",
+        "x.amax(1), x.mean(1)",
+        "x.mean(1), x.amax(1)",
+        "original",
+    ),
     Fault("another default", "torch", "SimAM", "float = 1e-4", "float = 1e-3", "original"),
     Fault("another default", "torch", "ECA", "beta: float = 1", "beta: float = 3", "original"),
     Fault(
@@ -98,9 +112,21 @@ FAULTS = [
         "x.mean((2, 3), keepdim=True).detach()",
         "gradients",
     ),
-    Fault("gradient stopped", "flax", "ASFF", "mixture)", "jax.lax.stop_gradient(mixture))", "gradients"),
     Fault(
-        "bfloat16 lost", "flax", "SimAM", "nn.promote(self.dtype, x)", "x.astype(jnp.float32)", "single"
+        "gradient stopped",
+        "flax",
+        "ASFF",
+        "mixture)",
+        "jax.lax.stop_gradient(mixture))",
+        "gradients",
+    ),
+    Fault(
+        "bfloat16 lost",
+        "flax",
+        "SimAM",
+        "nn.promote(self.dtype, x)",
+        "x.astype(jnp.float32)",
+        "single",
     ),
     Fault(
         "branch on values",
@@ -212,6 +238,8 @@ def test_the_approximate_gelu_is_caught(tmp_path: Path) -> None:
 
 
 def test_a_player_that_dies_fails_every_level(tmp_path: Path) -> None:
-    text = source_of("torch", "SimAM").replace("degrees = ", "__import__('os')._exit(3)\n        degrees = ")
+    text = source_of("torch", "SimAM").replace(
+        "degrees = ", "__import__('os')._exit(3)\n        degrees = "
+    )
     failures = play(text, "torch", case_of("SimAM"), tmp_path)
     assert {failure.level for failure in failures} == set(LEVELS)

@@ -52,9 +52,7 @@ class FlaxBlock(nnx.Module):
 class FlaxNet(nnx.Module):
     def __init__(self, *, rngs):
         self.block1 = FlaxBlock(3, 16, multiattn.flax.CoordAttention(16, rngs=rngs), rngs=rngs)
-        self.block2 = FlaxBlock(
-            16, 24, multiattn.flax.CBAM(24, reduction=4, rngs=rngs), rngs=rngs
-        )
+        self.block2 = FlaxBlock(16, 24, multiattn.flax.CBAM(24, reduction=4, rngs=rngs), rngs=rngs)
         self.block3 = FlaxBlock(24, 32, multiattn.flax.NonLocal(32, rngs=rngs), rngs=rngs)
         self.head = nnx.Linear(32, 10, rngs=rngs)
 
@@ -96,7 +94,9 @@ def trained() -> TorchNet:
 
 
 def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def test_torch_to_keras_and_back_bit_for_bit(trained: TorchNet) -> None:
@@ -143,7 +143,9 @@ def test_one_file_for_all_three(trained: TorchNet, suffix: str, tmp_path) -> Non
     renamed = {name.replace(".", "_", 1): a for name, a in state_dict(trained).items()}
     heads = {name: a for name, a in state_dict(trained).items() if name.startswith("head")}
     keras_state = state_dict(model)
-    assert all(np.array_equal(keras_state[n], a) for n, a in (renamed | heads).items() if n in keras_state)
+    assert all(
+        np.array_equal(keras_state[n], a) for n, a in (renamed | heads).items() if n in keras_state
+    )
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
@@ -192,7 +194,9 @@ def test_a_failed_live_load_leaves_the_model_as_it_was(tmp_path) -> None:
 
 
 def test_sequential_members_go_by_position() -> None:
-    model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+    model = keras.Sequential(
+        [keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]
+    )
     target = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
     port(model, target)
     assert same(state_dict(model), state_dict(target))

@@ -75,7 +75,9 @@ def test_every_public_name_is_in_the_catalog_and_every_entry_is_public(tree: str
     package = importlib.import_module(f"multiattn.{tree}")
     kinds = {entry.kind for entry in catalog.entries().values()}
     public = {
-        name for kind in kinds for name in importlib.import_module(f"multiattn.{tree}.{kind}").__all__
+        name
+        for kind in kinds
+        for name in importlib.import_module(f"multiattn.{tree}.{kind}").__all__
     }
     listed = {n for entry in catalog.entries().values() for n in (entry.name, *entry.parts)}
     assert {entry.name for entry in catalog.entries().values()} <= public <= listed
@@ -143,5 +145,7 @@ def test_the_reserved_names_are_what_the_frameworks_have() -> None:
 def test_no_state_of_a_case_has_a_reserved_name() -> None:
     from multiattn.verify.cases import DEFAULT_FOLDER, read_cases
 
-    names = {part for case in read_cases(DEFAULT_FOLDER) for n in case.state for part in n.split(".")}
+    names = {
+        part for case in read_cases(DEFAULT_FOLDER) for n in case.state for part in n.split(".")
+    }
     assert names & RESERVED == set()

@@ -22,7 +22,9 @@ def network() -> nn.Sequential:
 
 
 def equal(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def test_state_is_learned_tensors_and_running_statistics_in_natural_order() -> None:
@@ -145,7 +147,9 @@ def test_narrow_dtypes_keep_their_bits(dtype: torch.dtype) -> None:
     assert {array.dtype for array in state.values()} == {np.dtype(expected)}
     target = CBAM(32).to(dtype)
     load_state_dict(target, state)
-    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True)
+    )
 
 
 def test_a_checkpoint_of_a_wider_dtype_is_rounded() -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from keras import ops
 from keras.backend import result_type
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from .common import PerAxis, check_choice, spread, to_tuple
 from .pool import adaptive_avg_pool
@@ -24,7 +25,8 @@ def pixel_shuffle(x, factor: int):
 
 def pixel_unshuffle(x, factor: int):
     """(N, H · factor, W · factor, C) -> (N, H, W, C · factor²)."""
-    for size in x.shape[1:3]:
+    sizes = [] if in_symbolic_scope() else x.shape[1:3]  # where unknown ones may be any number
+    for size in sizes:
         if isinstance(size, int) and size % factor:
             raise ValueError(
                 f"pixel_unshuffle: size ({size}) must be divisible by factor ({factor})"
