@@ -41,7 +41,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: a word that is no option, or an option without a value.
     """
-    options = {}
+    options: dict[str, Any] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
@@ -90,12 +90,11 @@ def keras_model(entry: Entry, options: Mapping[str, Any]) -> Any:
     """
     keras = importlib.import_module("keras")
     cls = getattr(importlib.import_module("multiattn.keras"), entry.name)
-    widths = [options[name] for name in entry.input_widths if name in options]
-    if not widths:
-        raise ValueError(
-            f"{entry.name}: a Keras model needs one of {', '.join(entry.input_widths)}"
-        )
-    widths = widths[0] if isinstance(widths[0], (list, tuple)) else [widths[0]] * len(entry.inputs)
+    width = next((options[name] for name in entry.input_widths if name in options), None)
+    if width is None:
+        names = ", ".join(entry.input_widths)
+        raise ValueError(f"{entry.name}: a Keras model needs one of {names}")
+    widths = width if isinstance(width, (list, tuple)) else [width] * len(entry.inputs)
     sizes = options.get("input_size")
     inputs = [
         keras.Input((*(sizes or [None] * (len(axes) - 2)), width))

@@ -52,6 +52,9 @@ class Biased(nn.BatchNorm2d):
         return super().forward(x)
 
 
+nn.BatchNorm2d = Biased
+
+
 class GAM("""
 
 FAULTS = [
@@ -136,7 +139,6 @@ FAULTS = [
         "x = x if x.sum() > 0 else x\n        degrees = ",
         "compiled",
     ),
-    Fault("size built in", "torch", "SimAM", "x.shape[2] * x.shape[3] - 1", "9 * 7 - 1", "shapes"),
     Fault(
         "size built in",
         "keras-tensorflow",

@@ -341,9 +341,7 @@ class Match:
         if self.leads:
             self.reference.single, amplified = worst, {}
             if any(error > tolerance.of(kind) for kind, error in worst.items()):
-                self.make("float64", rounded=True)
-                for kind, errors in self.measure("float64", tolerance, rounded=True).items():
-                    amplified[kind] = AMPLIFIED_IN_TORCH * max(errors.values(), default=0.0)
+                amplified = self.rounding(tolerance)
         for kind, errors in measured.items():
             limit = max(tolerance.of(kind), amplified.get(kind, 0.0))
             yield self.compared("single", kind, errors, limit)
@@ -358,6 +356,18 @@ class Match:
             finite = all(np.isfinite(x).all() for x in protocol.pick(way, arrays).values())
             note = f"dtypes {', '.join(wrong)}" if wrong else "" if finite else "not finite"
             yield self.result("single", way, passed=not note, note=note)
+
+    def rounding(self, tolerance: Tolerance) -> Errors:
+        """What PyTorch may err by kind: what rounding inputs and weights to float32 adds."""
+        self.make("float64")
+        exact = self.measure("float64", tolerance)
+        self.make("float64", rounded=True)
+        rounded = self.measure("float64", tolerance, rounded=True)
+        return {
+            kind: AMPLIFIED_IN_TORCH
+            * max((error - exact[kind][name] for name, error in errors.items()), default=0.0)
+            for kind, errors in rounded.items()
+        }
 
     def compiled(self) -> Iterator[Result]:
         """Level 5: the compiled ways give what the plain call gives, in float32."""

@@ -5,7 +5,7 @@ conformance/README.md describes it for those who write a player for another fram
 
 import json
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def send(stream: BinaryIO, message: Mapping[str, Any], arrays: Arrays | None = None) -> None:
+def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Arrays | None = None) -> None:
     """Writes one message with its arrays."""
     contiguous = {name: np.array(array, order="C") for name, array in (arrays or {}).items()}
     blob = save(contiguous, metadata={"message": json.dumps(message)})
@@ -22,7 +22,7 @@ def send(stream: BinaryIO, message: Mapping[str, Any], arrays: Arrays | None = N
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
     """Reads one message; None at the end of the stream."""
     length = stream.read(8)
     if len(length) < 8:
@@ -44,7 +44,7 @@ def named(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 def pick_list(prefix: str, arrays: Arrays) -> list[NDArray[Any]]:
     """The arrays that ``numbered`` has put under this prefix."""
-    found = []
+    found: list[NDArray[Any]] = []
     while (name := f"{prefix}.{len(found)}") in arrays:
         found.append(arrays[name])
     return found

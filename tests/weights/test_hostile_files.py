@@ -324,9 +324,9 @@ class TestTorch:
         content = {"whole": call, "value": {**weights, "x": call}}
         content["wrapped"] = {"state_dict": weights, "args": call}
         torch.save(content[where], tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-        refused("x.pth", None, r"more than tensors \(GLOBAL posix.mkdir")
+        refused("x.pth", None, r"more than tensors \(GLOBAL \w+.mkdir")
         (tmp_path / "y.pth").write_bytes(pickle.dumps(content["whole"]))
-        refused("y.pth", None)
+        refused("y.pth", None, "nothing that torch.save wrote")
         assert not (tmp_path / "executed").exists()
 
     def test_compressed_members_may_not_grow_beyond_measure(self, refused):
@@ -454,8 +454,8 @@ class TestHdf5:
         [
             (h5py.SoftLink("/a/vars/weight"), "link to elsewhere"),
             (h5py.SoftLink("/nowhere"), "link to elsewhere"),
-            (h5py.ExternalLink("/etc/passwd", "/"), "Keras never uses"),
-            (h5py.ExternalLink("other.h5", "/a"), "Keras never uses"),
+            (h5py.ExternalLink("/etc/passwd", "/"), "never uses"),
+            (h5py.ExternalLink("other.h5", "/a"), "never uses"),
         ],
     )
     def test_links_to_elsewhere(self, refused_h5, link, message, place):
@@ -486,7 +486,8 @@ class TestHdf5:
         refused_h5(fill, "RecursionError")
 
     def test_groups_of_the_newer_kinds(self, refused_h5):
-        refused_h5(lambda file: file.create_group("a"), "never uses", libver="latest")
+        refused_h5(lambda file: file.create_group("a"), "none of the kind", libver="latest")
+        refused_h5(lambda file: file.create_group("a", track_order=True), "never uses")
 
     def test_a_named_type(self, refused_h5):
         def fill(file):
@@ -495,10 +496,10 @@ class TestHdf5:
 
         refused_h5(fill)
 
-    @pytest.mark.parametrize("name", ["a\nb", "a..b", "b" * 5000])
-    def test_strange_names(self, refused_h5, name):
-        refused_h5(lambda file: file.create_dataset(f"vars/{name}", data=np.ones(3)), "unusable")
-        refused_h5(lambda file: file.create_dataset(name, data=np.ones(3)), "no named variable")
+    @pytest.mark.parametrize("name", ["a\nb", "a..b", "b" * 1025, "b" * 5000])
+    @pytest.mark.parametrize("place", ["vars/{}", "{}/vars/a", "{}", "{}/a"])
+    def test_strange_names(self, refused_h5, name, place):
+        refused_h5(lambda file: file.create_dataset(place.format(name), data=np.ones(3)))
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -521,7 +522,7 @@ class TestHdf5:
         for name in (3, b"bytes", ["a", "b"], np.zeros(1000)):
             with h5py.File(tmp_path / "x.h5", "w") as file:
                 file.create_group("layers/conv/vars").attrs["name"] = name
-            refused("x.h5", None, "Keras never uses")
+            refused("x.h5", None, "no usable name for /layers/conv/vars")
 
     def test_datasets_that_share_their_bytes(self, tmp_path, refused):
         """Each in itself is right, but together they are far larger than the file."""

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,8 +97,8 @@ class ASFF(nnx.Module):
         self.vis = vis
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        block = {"activation": activation, **layer}
-        down = {"kernel_size": 3, "stride": 2, **block}
+        block: dict[str, Any] = {"activation": activation, **layer}
+        down: dict[str, Any] = {"kernel_size": 3, "stride": 2, **block}
         if level == 0:
             self.stride_level_1 = ASFFBlock(c1, channels, **down)
             self.stride_level_2 = ASFFBlock(c2, channels, **down)

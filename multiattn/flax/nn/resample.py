@@ -169,9 +169,7 @@ def _base_grid(h: int, w: int, align_corners: bool) -> np.ndarray:
     return np.stack(np.broadcast_arrays(places(w), places(h)[:, None], 1.0), -1)
 
 
-def affine_grid(
-    theta: jax.Array, size: tuple[int, int], *, align_corners: bool = False
-) -> jax.Array:
+def affine_grid(theta: jax.Array, size: Sequence[int], *, align_corners: bool = False) -> jax.Array:
     """Where affine maps (N, 2, 3) put the places of an image of `size`: (N, h, w, 2), as (x, y)."""
     base = jnp.asarray(_base_grid(*size, align_corners), theta.dtype)
     return jnp.einsum("hwk,nck->nhwc", base, theta, precision="highest")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -47,7 +49,7 @@ class NonLocal(nnx.Module):
         checks.positive(self, inter_channels=hidden)
         conv = CONVOLUTIONS[dimension]
         zeros = nn.initializers.zeros
-        last = {} if bn_layer else {"weight_init": zeros, "bias_init": zeros}
+        last: dict[str, Any] = {} if bn_layer else {"weight_init": zeros, "bias_init": zeros}
         self.mode = mode
         self.dtype = dtype
         self.window = ((1, 2, 2) if dimension == 3 else 2) if sub_sample else None

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -39,7 +41,12 @@ class GAM(nnx.Module):
         self.groups = groups
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        options = {"padding": 3, "groups": groups, "padding_mode": padding_mode, **layer}
+        options: dict[str, Any] = {
+            "padding": 3,
+            "groups": groups,
+            "padding_mode": padding_mode,
+            **layer,
+        }
         self.linear1 = nn.Linear(channels, hidden, **layer)
         self.linear2 = nn.Linear(hidden, channels, **layer)
         self.conv1 = nn.Conv2d(channels, hidden, 7, **options)

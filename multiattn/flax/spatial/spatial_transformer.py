@@ -103,7 +103,7 @@ class SpatialTransformer(nnx.Module):
             return nn.grid_sample(
                 x, grid, padding_mode=self.padding, align_corners=self.align_corners
             )
-        inside, moved = True, []
+        inside, moved = jnp.ones(grid.shape[:-1], bool), []
         for axis, last in enumerate((width - 1, height - 1)):
             pixel = 0.5 * (grid[..., axis] + 1) * (last - 1)
             inside = inside & (pixel >= 0) & (pixel < last)

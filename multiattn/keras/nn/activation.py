@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 from keras.backend import standardize_dtype
-from keras.ops import elu, log_softmax, relu, selu, sigmoid, silu, softmax, softsign, tanh
+from keras.ops import elu, log_softmax, relu, sigmoid, silu, softmax, softsign, tanh
 from keras.ops import log_sigmoid as logsigmoid
 
 from .common import check_choice
@@ -49,6 +49,12 @@ def leaky_relu(x, negative_slope: float = 0.01):
 def celu(x, alpha: float = 1.0):
     """x where positive, alpha · (exp(x / alpha) - 1) elsewhere."""
     return alpha * elu(x / alpha)
+
+
+@_registered
+def selu(x):
+    """scale · elu(x, alpha), for the two constants of self-normalising networks."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
 @_registered

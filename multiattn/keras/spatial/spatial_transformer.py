@@ -46,10 +46,11 @@ class SpatialTransformer(nn.Module):
         checks.choice(self, ("conv", "fc", "none"), localization=localization)
         checks.choice(self, ("zeros", "border"), padding=padding)
         checks.choice(self, ("grid_sample", "kevinzakka"), sampler=sampler)
-        if localization != "none" and input_size is None:
-            checks.fail(self, f"localization {localization!r} needs input_size")
-        if localization == "conv" and min(input_size) < 18:
-            checks.fail(self, f"input_size ({tuple(input_size)}) must be at least (18, 18)")
+        if localization != "none":
+            if input_size is None:
+                checks.fail(self, f"localization {localization!r} needs input_size")
+            if localization == "conv" and min(input_size) < 18:
+                checks.fail(self, f"input_size ({tuple(input_size)}) must be at least (18, 18)")
         self.input_size = input_size
         self.localization = localization
         self.hidden = hidden

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ class ASFF(nn.Module):
         c0, c1, c2 = in_channels
         channels = in_channels[level]
         hidden = 8 if rfb else 16
-        down = {"kernel_size": 3, "stride": 2, "activation": activation}
+        down: dict[str, Any] = {"kernel_size": 3, "stride": 2, "activation": activation}
         self.level = level
         self.vis = vis
         if level == 0:

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def affine_grid(theta: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+def affine_grid(theta: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
     """torch.nn.functional.affine_grid in two dimensions, exportable with unknown sizes.
 
     Args:

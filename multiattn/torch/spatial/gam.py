@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class GAM(nn.Module):
         checks.choice(self, ("replicate", "zeros"), padding_mode=padding_mode)
         hidden = checks.quotient(self, channels=channels, reduction=reduction)
         checks.divisible(self, by="groups", groups=groups, channels=channels, hidden=hidden)
-        options = {"padding": 3, "groups": groups, "padding_mode": padding_mode}
+        options: dict[str, Any] = {"padding": 3, "groups": groups, "padding_mode": padding_mode}
         self.groups = groups
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ Loss = Callable[[Tensors, Tensors], tuple[Any, Tensors]]
 class KerasPlayer(Player):
     def __init__(self) -> None:
         super().__init__()
-        self.backend = BACKENDS[keras.backend.backend()]()
+        self.backend: Any = BACKENDS[keras.backend.backend()]()
 
     def make(self, precision: str, inputs: list[Array], **changes: Any) -> keras.layers.Layer:
         shapes = [x.shape for x in self.own(inputs)]
@@ -63,7 +63,7 @@ class KerasPlayer(Player):
     def own(self, arrays: list[Array]) -> list[Array]:
         return [to_last(x, a) for x, a in zip(arrays, self.setup.axes, strict=True)]
 
-    def canonical(self, outputs: Tensors) -> list[Array]:
+    def canonical(self, outputs: Sequence[Any]) -> list[Array]:
         pairs = zip(outputs, self.setup.output_axes, strict=True)
         return [to_first(to_numpy(x), a) for x, a in pairs]
 

@@ -7,12 +7,10 @@ name as an attribute of its `vars`. A group without `vars` is a list.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import h5py
-
 from multiattn.weights.files.common import NeedsModelError
+from multiattn.weights.files.h5_tree import Dataset, Group
 
 STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
 NAMES = {"kernel": "weight", "embeddings": "weight", **STATISTICS}
@@ -25,20 +23,11 @@ UNNAMED = (
 UNORDERED = "what is under {!r} goes by {} names: the file says neither its order nor attributes"
 
 
-@dataclass
-class Group:
-    """A group of the file; `label` is its attribute "name"."""
-
-    label: str | None
-    groups: dict[str, "Group"] = field(default_factory=dict)
-    datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
-
-
 class Variable(NamedTuple):
     """A variable's canonical name, where it lies, and whether its axes are a Keras kernel's."""
 
     name: str
-    dataset: h5py.Dataset
+    dataset: Dataset
     is_kernel: bool
 
 
@@ -50,25 +39,25 @@ def canonical(group: Group, path: tuple[str, ...] = ()) -> Iterator[Variable]:
         yield from canonical(inner, (*path, name))
 
 
-def interpret(root: Group, config: Any) -> tuple[list[Variable], list[str]]:
-    """Returns the variables of a file that Keras wrote, and notes on what it doesn't say.
+def interpret(root: Group, config: Any, notes: list[str]) -> Iterator[Variable]:
+    """Yields the variables of a file that Keras wrote.
 
     Args:
         root: the file.
         config: the model's configuration, where there is one.
+        notes: a note is added on what the file doesn't say.
     """
-    notes: list[str] = []
     root.groups.pop("optimizer", None)
-    return list(_layer(root, (), config, notes)), notes
+    return _layer(root, (), config, notes)
 
 
 def _layer(
     group: Group, path: tuple[str, ...], config: Any, notes: list[str]
 ) -> Iterator[Variable]:
     for dataset in group.datasets.values():
-        raise NeedsModelError(UNNAMED.format(dataset.name))
+        raise NeedsModelError(UNNAMED.format(dataset.path))
     inner = dict(group.groups)
-    own = inner.pop("vars", Group(None))
+    own = inner.pop("vars", Group())
     inner.pop("seed_generator", None)
     yield from _variables(own, path, leaf=not inner)
     for name, member in inner.items():
@@ -89,7 +78,7 @@ def _variables(group: Group, path: tuple[str, ...], leaf: bool) -> Iterator[Vari
     names = NORM_NAMES if is_norm else NAMES
     for name, dataset in group.datasets.items():
         if name.isdigit():
-            raise NeedsModelError(UNNAMED.format(dataset.name))
+            raise NeedsModelError(UNNAMED.format(dataset.path))
         if name != "seed_generator_state":
             yield Variable(".".join([*path, names.get(name, name)]), dataset, name == "kernel")
 
