@@ -159,7 +159,7 @@ def test_saving(model, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     other = keras.saving.load_model(tmp_path / "model.keras")
     for v in other.trainable_weights:
-        v.assign(ops.zeros_like(v))
+        v.assign(0 * v.value)
     other.load_weights(tmp_path / "model.weights.h5")
     assert_same(other, model)
 
@@ -178,22 +178,19 @@ def test_weights_files_describe_themselves(tmp_path):
     names = []
     with h5py.File(tmp_path / "model.weights.h5") as file:
         file.visititems(lambda name, x: names.append(name) if isinstance(x, h5py.Dataset) else None)
-    gates = ["stage/gates/0", "stage/gates/1", "stage/shared"]
     members = {
         "": ["gamma"],
         "bn1/": ["beta", "gamma", "moving_mean", "moving_variance"],
         "conv1/": ["bias", "kernel"],
         "layers_after/1/": ["bias", "kernel"],
     }
-    expected = [
-        f"{gate}/{member}vars/{name}"
-        for gate in gates
+    expected = {
+        f"layers/stage/{gate}/{member}vars/{name}"
+        for gate in ("gates/0", "gates/1", "shared")
         for member, own in members.items()
         for name in own
-    ]
-    assert sorted(name for name in names if "stage" in name and "seed" not in name) == sorted(
-        expected
-    )
+    }
+    assert {name for name in names if "stage" in name and "seed" not in name} == expected
 
 
 def test_weights_of_other_names_are_refused(tmp_path):
@@ -263,7 +260,10 @@ def test_frozen_module_does_not_move(when: str):
     assert np.array_equal(output, to_numpy(stage(image(), training=False)))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float64"])
+POLICIES = ["mixed_bfloat16", "mixed_float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("policy", POLICIES if BACKEND == "jax" else [*POLICIES, "float64"])
 def test_policy_reaches_the_sublayers(policy: str):
     stage = Stage(dtype=policy)
     output = stage(image())
@@ -274,13 +274,19 @@ def test_policy_reaches_the_sublayers(policy: str):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_errors_of_checks_arrive_bare():
-    message = r"^Gate: hidden \(9\) must not exceed 4$"
-    for gate in (Gate(hidden=9), nn.Sequential(nn.Sequential(Gate(hidden=9)))):
-        with pytest.raises(ValueError, match=message):
-            gate(image())
-    with pytest.raises(ValueError, match=message):
-        functional(Gate(hidden=9))
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: Gate(hidden=9)(image()),
+        lambda: functional(Gate(hidden=9)),
+        lambda: nn.Sequential(nn.Sequential(Gate(hidden=9)))(image()),
+    ],
+    ids=["eager", "functional", "nested"],
+)
+def test_errors_of_checks_arrive_bare(use):
+    with pytest.raises(ValueError) as error:
+        use()
+    assert str(error.value) == "Gate: hidden (9) must not exceed 4"
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 5), (2, 6, 4)], ids=["width", "rank"])
@@ -340,8 +346,8 @@ def test_module_list_and_sequential_are_lists():
         assert len(numbered) == 3
 
 
-def test_compiled_step():
-    gate = Gate(rate=0.5)
+def test_compiled():
+    gate = Gate()
     gate(image())
     if BACKEND == "tensorflow":
         import tensorflow as tf

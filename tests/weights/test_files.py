@@ -379,7 +379,7 @@ def layers():
     class Gate(keras.layers.Layer):
         def build(self, shape):
             self.gamma = self.add_weight(shape=(1,), name="gamma")
-            self.conv = Conv(3, 1)
+            self.conv = Conv(3, 1, dtype=self.dtype_policy)
             self.conv.build(shape)
 
         def save_own_variables(self, store):

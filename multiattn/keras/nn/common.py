@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from keras import ops
+from keras.src import backend
 
 PerAxis = int | Sequence[int]
 
@@ -18,6 +19,11 @@ def check_choice(function: str, option: str, value: str, choices: Iterable[str])
         raise ValueError(f"{function}: {option} ({value!r}) must be one of {', '.join(choices)}")
 
 
+def pad_all(x, widths: Sequence[tuple[int, int]], value: float = 0.0):
+    """Pads all axes. `ops.pad` makes an object for it, which torch.compile does not bear."""
+    return backend.numpy.pad(x, widths, constant_values=value)
+
+
 def spread(x, axis: int, step: int):
     """Puts step - 1 zeros behind each place of an axis."""
     if step == 1:
@@ -26,4 +32,4 @@ def spread(x, axis: int, step: int):
     widths = [(0, 0)] * (len(shape) + 1)
     widths[axis + 1] = (0, step - 1)
     shape[axis] *= step
-    return ops.reshape(ops.pad(ops.expand_dims(x, axis + 1), widths), shape)
+    return ops.reshape(pad_all(ops.expand_dims(x, axis + 1), widths), shape)

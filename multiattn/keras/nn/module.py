@@ -51,19 +51,23 @@ def _building(setup: Callable) -> Callable:
             lambda shape: keras.InputSpec(ndim=len(shape), axes={-1: shape[-1]}), first
         )
         policy = keras.config.dtype_policy()
+        filtering = keras.config.is_traceback_filtering_enabled()
         keras.config.set_dtype_policy(self.dtype_policy)
+        keras.config.disable_traceback_filtering()  # it words an error anew at each level
         try:
             setup(self, **shapes)
+            if not self.trainable:
+                for layer in self._layers:
+                    layer.trainable = False
+            sublayers = self._flatten_layers(include_self=False)
+            # within an outer module's trace, the call that follows builds them
+            if not in_symbolic_scope() and not all(layer.built for layer in sublayers):
+                with backend.AutocastScope(self.compute_dtype):
+                    self._trace(first) if len(shapes) == 1 else self._trace(**shapes)
         finally:
             keras.config.set_dtype_policy(policy)
-        if not self.trainable:
-            for layer in self._layers:
-                layer.trainable = False
-        # Within an outer module's trace, the call that follows builds the sublayers.
-        sublayers = self._flatten_layers(include_self=False)
-        if not in_symbolic_scope() and not all(layer.built for layer in sublayers):
-            with backend.AutocastScope(self.compute_dtype):
-                self._trace(first) if len(shapes) == 1 else self._trace(**shapes)
+            if filtering:
+                keras.config.enable_traceback_filtering()
 
     build.__name__ = "build"
     return build

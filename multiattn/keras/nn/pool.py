@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from keras import ops
 
-from .common import PerAxis, to_tuple
+from .common import PerAxis, pad_all, to_tuple
 
 
 def max_pool(
@@ -122,7 +122,7 @@ def _margins(function: str, spans, stride, padding, ceil_mode: bool) -> list[tup
 def _padded(x, margins: list[tuple[int, int]], value: float):
     if not any(map(any, margins)):
         return x
-    return ops.pad(x, [(0, 0), *margins, (0, 0)], constant_values=value)
+    return pad_all(x, [(0, 0), *margins, (0, 0)], value)
 
 
 def _pool(function: Callable, x, kernel: tuple[int, ...], stride: tuple[int, ...]):

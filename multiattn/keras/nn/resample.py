@@ -8,7 +8,7 @@ from keras import ops
 from keras.backend import result_type
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-from .common import PerAxis, check_choice, spread, to_tuple
+from .common import PerAxis, check_choice, pad_all, spread, to_tuple
 from .pool import adaptive_avg_pool
 
 PAD_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -100,7 +100,7 @@ def fold(
         for i, tap in enumerate(ops.unstack(x, k, 4)):
             widths = [(0, 0)] * len(tap.shape)
             widths[axis] = (i * d, (k - 1 - i) * d)
-            taps.append(ops.pad(spread(tap, axis, s), widths))
+            taps.append(pad_all(spread(tap, axis, s), widths))
         x = sum(taps)[(slice(None),) * axis + (slice(p, p + size),)]
     return x
 
@@ -118,7 +118,7 @@ def pad(x, padding: Sequence[tuple[int, int]], *, mode: str = "zeros", value: fl
     if mode == "zeros":
         widths = [(max(before, 0), max(after, 0)) for before, after in padding]
         kept = [slice(max(-before, 0), min(after, 0) or None) for before, after in padding]
-        return ops.pad(x, [(0, 0), *widths, (0, 0)], constant_values=value)[(slice(None), *kept)]
+        return pad_all(x, [(0, 0), *widths, (0, 0)], value)[(slice(None), *kept)]
     for axis, (before, after) in enumerate(padding, 1):
         if before or after:
             size = ops.shape(x)[axis]
