@@ -1,6 +1,7 @@
 """The demo: a network trained in PyTorch, and its one file of weights in Keras and in Flax.
 
-Each framework runs in a process of its own, on the CPU: GPUs may compute float32 more coarsely.
+Each framework runs in a process of its own, on the CPU (GPUs may compute float32 more coarsely) and
+in one thread: in so small a network, threads would mostly wait for each other.
 """
 
 import importlib.util
@@ -23,19 +24,12 @@ from multiattn.demo.data import TEST_IMAGES, WEIGHTS, Array, digits
 PICTURE = "attention.png"
 TOLERANCE = 1e-4
 
-NEEDED = {
-    "torch": "PyTorch",
-    "keras": "Keras",
-    "tensorflow": "TensorFlow",
-    "jax": "JAX",
-    "flax": "Flax",
-    "sklearn": "scikit-learn",
-    "matplotlib": "Matplotlib",
-}
+NEEDED = ("torch", "keras", "tensorflow", "jax", "flax", "sklearn", "matplotlib")
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "JAX_PLATFORMS": "cpu",
     "KERAS_BACKEND": "tensorflow",
+    "OMP_NUM_THREADS": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -52,14 +46,14 @@ class Result:
         logits: (N, classes).
         gates: (N, H, W), how far the attention opens at each position, between 0 and 1.
         parameters: how many the network has.
-        seconds: how long the evaluation took.
+        evaluation: how long that took, in seconds.
         process: how long the whole process took, in seconds.
     """
 
     logits: Array
     gates: Array
     parameters: int
-    seconds: float
+    evaluation: float
     process: float
 
 
@@ -77,7 +71,7 @@ def run(folder: Path, epochs: int = 10, console: Console | None = None) -> bool:
     Raises:
         ImportError: something that the demo needs isn't installed.
     """
-    missing = [name for module, name in NEEDED.items() if not importlib.util.find_spec(module)]
+    missing = [name for name in NEEDED if not importlib.util.find_spec(name)]
     if missing:
         raise ImportError(f'the demo needs {", ".join(missing)}: pip install "multiattn[demo]"')
     from multiattn.demo.figure import draw
@@ -102,25 +96,29 @@ def run(folder: Path, epochs: int = 10, console: Console | None = None) -> bool:
         console.print(str(error), style="red", markup=False, highlight=False)
         return False
 
-    images, labels = (array[:TEST_IMAGES] for array in digits())
+    images, labels = digits()
+    images, labels = images[:TEST_IMAGES], labels[:TEST_IMAGES]
     logits = {framework: result.logits for framework, result in results.items()}
-    accuracies = {name: float(np.mean(x.argmax(1) == labels)) for name, x in logits.items()}
-    largest = {name: departure(x, logits["PyTorch"]) for name, x in logits.items()}
+    accuracy = {name: float(np.mean(x.argmax(1) == labels)) for name, x in logits.items()}
+    largest = {name: f"{departure(x, logits['PyTorch']):.1e}" for name, x in logits.items()}
+    console.print(_table(results, accuracy, largest))
+    below = {name: f"|Δ logit| ≤ {difference}" for name, difference in largest.items()}
+    below["PyTorch"] = "trained here"
+    captions = {name: f"{accuracy[name]:.1%} correct\n{below[name]}" for name in results}
     gates = {name: result.gates for name, result in results.items()}
-    draw(folder / PICTURE, images, labels, gates, accuracies, largest)
-    console.print(_table(results, accuracies, largest))
+    draw(folder / PICTURE, images, labels, gates, captions)
     faults = disagreements(logits)
     for fault in faults:
-        console.print(fault, style="red")
+        console.print(fault, style="red", highlight=False)
     if not faults:
-        console.print(f"[green]All {len(images)} test images get the same answer in all three.[/]")
+        console.print(f"[green]The same {TEST_IMAGES} answers in all three.[/]", highlight=False)
     for name in (WEIGHTS, PICTURE):
-        console.print(folder / name, highlight=False, soft_wrap=True)
+        console.print(str(folder / name), markup=False, highlight=False, soft_wrap=True)
     return not faults
 
 
 def departure(logits: Array, reference: Array) -> float:
-    """The largest difference."""
+    """The largest difference between the two."""
     return float(np.abs(logits - reference).max())
 
 
@@ -163,17 +161,12 @@ def _play(
         raise PlayError(f"{description}: failed\n{''.join(printed[-20:])}")
     progress.update(task, total=epochs or 1, completed=epochs or 1)
     with np.load(folder / f"{module}.npz") as stored:
-        return Result(
-            logits=stored["logits"],
-            gates=stored["gates"],
-            parameters=int(stored["parameters"]),
-            seconds=float(stored["seconds"]),
-            process=seconds,
-        )
+        parameters, evaluation = int(stored["parameters"]), float(stored["seconds"])
+        return Result(stored["logits"], stored["gates"], parameters, evaluation, seconds)
 
 
 def _table(
-    results: Mapping[str, Result], accuracies: Mapping[str, float], largest: Mapping[str, float]
+    results: Mapping[str, Result], accuracy: Mapping[str, float], largest: Mapping[str, str]
 ) -> Table:
     table = Table(header_style="bold")
     table.add_column("framework", style="bold")
@@ -183,9 +176,9 @@ def _table(
         table.add_row(
             framework,
             f"{result.parameters:,}",
-            f"{accuracies[framework]:.2%}",
-            f"{largest[framework]:.1e}" if framework != "PyTorch" else "reference",
-            f"{result.seconds * 1000:.0f} ms",
+            f"{accuracy[framework]:.1%}",
+            largest[framework] if framework != "PyTorch" else "reference",
+            f"{result.evaluation * 1000:.0f} ms",
             f"{result.process:.1f} s",
         )
     return table

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 Array = NDArray[np.float32]
 
@@ -24,6 +23,8 @@ def digits() -> tuple[Array, NDArray[np.int64]]:
     Returns:
         images of (N, H, W, 1) between 0 and 1, and labels of (N,).
     """
+    from sklearn.datasets import load_digits
+
     digits, labels = load_digits(return_X_y=True)
     digits = digits.reshape(-1, 8, 8, 1) / 16
     random = np.random.RandomState(0)

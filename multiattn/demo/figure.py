@@ -16,8 +16,8 @@ SUBTITLE = (
 )
 INK, GREY = "#1b1b24", "#6b6b78"
 # In parts of the figure; its proportions make the tiles square and their gaps equal.
-FIGURE = {"figsize": (13, 5.25), "dpi": 160}
-GRID = {"left": 0.115, "right": 0.935, "top": 0.833, "bottom": 0.029, "wspace": 0.07}
+SIZE = (13, 5.4)
+GRID = {"left": 0.115, "right": 0.935, "top": 0.809, "bottom": 0.028, "wspace": 0.07}
 
 
 def draw(
@@ -39,7 +39,7 @@ def draw(
     chosen = [np.flatnonzero(labels == label)[0] for label in range(CLASSES)]
     digits = images[chosen, ..., 0]
     maps = np.stack([gates[framework][chosen] for framework in captions])
-    figure = Figure(**FIGURE, facecolor="white")
+    figure = Figure(figsize=SIZE, dpi=160, facecolor="white")
     axes = figure.subplots(1 + len(maps), CLASSES, gridspec_kw={**GRID, "hspace": GRID["wspace"]})
     for axis in axes.flat:
         axis.set_axis_off()
@@ -51,8 +51,8 @@ def draw(
             axis.contour(digit, levels=[0.4], colors="white", linewidths=0.9, alpha=0.75)
 
     left, right, bottom = GRID["left"], GRID["right"], GRID["bottom"]
-    figure.text(left, 0.925, TITLE, size=20, weight="bold", color=INK)
-    figure.text(left, 0.865, SUBTITLE, size=11.5, color=GREY)
+    figure.text(left, 0.92, TITLE, size=20, weight="bold", color=INK)
+    figure.text(left, 0.852, SUBTITLE, size=11.5, color=GREY)
     captions = {"Digits": "scikit-learn's,\nunseen in training", **captions}
     for axis, (name, caption) in zip(axes[:, 0], captions.items(), strict=True):
         beside = {"x": -0.1, "ha": "right", "transform": axis.transAxes}

@@ -38,7 +38,7 @@ class DigitNet(nn.Module):
 
 
 def train(epochs: int, batch: int = 64) -> DigitNet:
-    """A trained network; prints its progress as lines of JSON."""
+    """A trained network; tells its progress on the way."""
     torch.manual_seed(0)
     images, labels = map(torch.from_numpy, digits())
     images = images.permute(0, 3, 1, 2).contiguous()
@@ -47,6 +47,7 @@ def train(epochs: int, batch: int = 64) -> DigitNet:
     net = DigitNet()
     optimizer = torch.optim.AdamW(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=epochs * steps)
+    accuracy = 0.0
     for epoch in range(epochs):
         net.train()
         shuffled = training[torch.randperm(len(training))]
@@ -56,16 +57,19 @@ def train(epochs: int, batch: int = 64) -> DigitNet:
             loss.backward()
             optimizer.step()
             schedule.step()
-            tell(done=epoch + step / steps, loss=loss.item())
+            tell(epoch + step / steps, loss.item(), accuracy)
         net.eval()
         with torch.no_grad():
             hits = net(images[:TEST_IMAGES]).argmax(1) == labels[:TEST_IMAGES]
-        tell(accuracy=hits.float().mean().item())
+        accuracy = hits.float().mean().item()
+        tell(epoch + 1, loss.item(), accuracy)
     return net
 
 
-def tell(**progress: float) -> None:
-    print(json.dumps(progress), flush=True)
+def tell(epochs: float, loss: float, accuracy: float) -> None:
+    """Prints an update of the progress bar."""
+    status = f"loss {loss:.3f}, accuracy {accuracy:.1%}"
+    print(json.dumps({"completed": epochs, "status": status}), flush=True)
 
 
 @torch.no_grad()
