@@ -8,8 +8,13 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/multiattn demo
 
+test: export OMP_NUM_THREADS = 1
+test: export TF_CPP_MIN_LOG_LEVEL = 2
 test: lint
-	$(BIN)/pytest
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n 2 tests
+	KERAS_BACKEND=jax $(BIN)/pytest -n 2 tests/floor/test_keras.py tests/floor/test_keras_module.py
+	KERAS_BACKEND=torch $(BIN)/pytest -n 2 tests/floor/test_keras.py tests/floor/test_keras_module.py
+	$(BIN)/pytest conformance
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -22,7 +27,6 @@ verify: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@

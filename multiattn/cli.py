@@ -178,12 +178,13 @@ def verify(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where its files go.")] = Path("demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="How long it trains.")] = 10,
 ) -> None:
     """Trains a network in PyTorch, and runs its weights in Keras and in Flax."""
-    from multiattn import demo
+    from multiattn.demo import run
 
     try:
-        agree = demo.run(folder, console=console)
+        agree = run(folder, epochs, console)
     except ImportError as error:
         fail(error)
     if not agree:

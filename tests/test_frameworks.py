@@ -147,7 +147,7 @@ def test_temperature_is_set_in_all_three() -> None:
 
 
 def messages(make) -> str:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"^\w+: ") as caught:
         make()
     return str(caught.value)
 

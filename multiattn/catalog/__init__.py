@@ -75,7 +75,9 @@ def _entry(name: str, kind: str, table: Mapping[str, Any]) -> Entry:
     known = {f.name for f in fields(Entry)}
     if unknown := table.keys() - known:
         raise ValueError(f"catalog entry {name}: unknown fields {', '.join(sorted(unknown))}")
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in table.items()
+    }
     values["origins"] = {
         origin: tuple(_rule(row) for row in rows)
         for origin, rows in table.get("origins", {}).items()

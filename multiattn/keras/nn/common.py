@@ -33,3 +33,16 @@ def spread(x, axis: int, step: int):
     widths[axis + 1] = (0, step - 1)
     shape[axis] *= step
     return ops.reshape(pad_all(ops.expand_dims(x, axis + 1), widths), shape)
+
+
+def slide(x, axis: int, kernel: int, stride: int, dilation: int):
+    """Windows over an axis, which becomes two: their number, and the kernel."""
+    size = ops.shape(x)[axis]
+    count = (size - dilation * (kernel - 1) - 1) // stride + 1
+    if not isinstance(size, int):  # slices of unknown length may be empty, for all that JAX knows
+        begin = ops.arange(count, dtype="int32")[:, None] * stride
+        return ops.take(x, begin + dilation * ops.arange(kernel, dtype="int32"), axis)
+    starts = range(0, dilation * kernel, dilation)
+    length = (count - 1) * stride + 1
+    before = (slice(None),) * axis
+    return ops.stack([x[(*before, slice(i, i + length, stride))] for i in starts], axis + 1)

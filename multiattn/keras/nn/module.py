@@ -62,8 +62,9 @@ def _building(setup: Callable) -> Callable:
             sublayers = self._flatten_layers(include_self=False)
             # within an outer module's trace, the call that follows builds them
             if not in_symbolic_scope() and not all(layer.built for layer in sublayers):
+                inputs = self._inputs(first) if len(shapes) == 1 else self._inputs(**shapes)
                 with backend.AutocastScope(self.compute_dtype):
-                    self._trace(first) if len(shapes) == 1 else self._trace(**shapes)
+                    self._spec(inputs, scale=1)
         finally:
             keras.config.set_dtype_policy(policy)
             if filtering:
@@ -138,42 +139,42 @@ class Module(SelfDescribing, keras.layers.Layer):
     build = _building(setup)
 
     def compute_output_shape(self, *shapes, **named_shapes):
-        return tree.map_structure(lambda x: x.shape, self._trace(*shapes, **named_shapes))
+        spec = self.compute_output_spec(**self._inputs(*shapes, **named_shapes))
+        return tree.map_structure(lambda x: x.shape, spec)
 
     def compute_output_spec(self, *args, **kwargs):
-        # Keras's own wraps every error in a longer one.
-        if not self.input_strides:
-            return backend.compute_output_spec(self.call, *args, **kwargs)
         inputs = inspect.signature(self.call).bind(*args, **kwargs).arguments
-        small, large = (
-            backend.compute_output_spec(self.call, **_sized(inputs, self.input_strides, scale))
-            for scale in (2, 3)
+        return tree.map_structure(_common, *(self._spec(inputs, scale) for scale in (1, 2)))
+
+    def _inputs(self, *shapes, **named_shapes) -> dict[str, Any]:
+        """Symbolic inputs of these shapes, by the names of `call`'s arguments."""
+        shapes = dict(zip(self.call_signature_parameters, shapes, strict=False))
+        shapes |= {name.removesuffix("_shape"): shape for name, shape in named_shapes.items()}
+        return tree.map_shape_structure(
+            lambda shape: keras.KerasTensor(shape, self.compute_dtype), shapes
         )
-        return tree.map_structure(_common, small, large)
 
-    def _trace(self, *shapes, **named_shapes):
-        """The specs of the outputs for inputs of these shapes."""
+    def _spec(self, inputs: dict[str, Any], scale: int) -> Any:
+        """The outputs' spec for inputs whose unknown sizes are 112, times the scale.
 
-        def inputs(shape):
-            return tree.map_shape_structure(
-                lambda shape: keras.KerasTensor(shape, self.compute_dtype), shape
-            )
+        Numbers, since JAX can't calculate with unknown sizes, and those that Keras uses on torch
+        are primes. A stride makes an input smaller than others.
+        """
+        coarsest = max(self.input_strides.values(), default=1)
 
-        named = {name.removesuffix("_shape"): inputs(s) for name, s in named_shapes.items()}
-        return self.compute_output_spec(*map(inputs, shapes), **named)
+        def sized(name: str, x: Any) -> Any:
+            if not isinstance(x, keras.KerasTensor):
+                return x
+            size = 112 * scale * coarsest // self.input_strides.get(name, 1)
+            shape = [n or (size if axis else 2 * scale) for axis, n in enumerate(x.shape)]
+            return keras.KerasTensor(shape, x.dtype)
 
-
-def _sized(inputs: dict[str, Any], strides: dict[str, int], scale: int) -> dict[str, Any]:
-    """The inputs with numbers for unknown sizes, heights and widths according to their strides."""
-
-    def sized(name: str, x: Any):
-        if not isinstance(x, keras.KerasTensor):
-            return x
-        size = scale * 8 * max(strides.values()) // strides.get(name, 1)
-        n, *spatial, c = x.shape
-        return keras.KerasTensor((n or scale, *(s or size for s in spatial), c), x.dtype)
-
-    return {name: sized(name, x) for name, x in inputs.items()}
+        sizes = {
+            name: tree.map_structure(functools.partial(sized, name), x)
+            for name, x in inputs.items()
+        }
+        # not Keras's method, which words every error anew
+        return backend.compute_output_spec(self.call, **sizes)
 
 
 def _common(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:

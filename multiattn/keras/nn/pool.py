@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from keras import ops
 
-from .common import PerAxis, pad_all, to_tuple
+from .common import PerAxis, pad_all, slide, to_tuple
 
 
 def max_pool(
@@ -35,9 +35,8 @@ def max_pool(
     if max(dilation) == 1:
         return _pool(ops.max_pool, x, kernel, stride)
     for axis in range(rank, 0, -1):
-        k, s, d, span = (values[axis - 1] for values in (kernel, stride, dilation, spans))
-        begin = ops.arange((ops.shape(x)[axis] - span) // s + 1, dtype="int32") * s
-        x = _first_max(x, axis, begin[:, None] + d * ops.arange(k, dtype="int32"))
+        window = (kernel[axis - 1], stride[axis - 1], dilation[axis - 1])
+        x = _first_max(slide(x, axis, *window), axis + 1)
     return x
 
 
@@ -102,7 +101,7 @@ def adaptive_max_pool(x, output_size: int | Sequence[int | None]):
             size = ops.shape(x)[axis]
             begin, end = _bins(size, count)
             places = begin + ops.arange(size // count + 2, dtype="int32")
-            x = _first_max(x, axis, ops.minimum(places, end - 1))
+            x = _first_max(ops.take(x, ops.minimum(places, end - 1), axis), axis + 1)
     return x
 
 
@@ -143,8 +142,9 @@ def _bins(size, count):
     return steps // count, (steps + size + count - 1) // count
 
 
-def _first_max(x, axis: int, places):
-    """The largest of the places in each row; of equal ones the first has the gradient."""
-    x = ops.take(x, places, axis)
-    first = ops.argmax(x, axis + 1, keepdims=True)
-    return ops.squeeze(ops.take_along_axis(x, first, axis + 1), axis + 1)
+def _first_max(x, axis: int):
+    """The largest along an axis, which goes; of equal ones the first has the gradient."""
+    first = ops.argmax(x, axis, keepdims=True)
+    places = ops.arange(ops.shape(x)[axis], dtype=first.dtype)
+    places = ops.reshape(places, (-1,) + (1,) * (len(x.shape) - axis - 1))
+    return ops.sum(ops.where(places == first, x, 0.0), axis)

@@ -8,7 +8,7 @@ from keras import ops
 from keras.backend import result_type
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-from .common import PerAxis, check_choice, pad_all, spread, to_tuple
+from .common import PerAxis, check_choice, pad_all, slide, spread, to_tuple
 from .pool import adaptive_avg_pool
 
 PAD_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -56,22 +56,16 @@ def unfold(
         to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)
     )
     x = _patches(pad(x, [(p, p) for p in padding]), kernel, dilation, stride)
-    n, _, _, c = ops.shape(x)
-    return ops.reshape(x, (n, -1, c))
+    n, h, w, c = ops.shape(x)
+    return ops.reshape(x, (n, h * w, c))
 
 
 def _patches(x, kernel: tuple[int, int], dilation: tuple[int, int], stride: tuple[int, int]):
     """(N, H, W, C) -> (N, h, w, C · kh · kw)."""
-    (kh, kw), (dh, dw), (sh, sw) = kernel, dilation, stride
-    _, h, w, c = ops.shape(x)
-    h, w = ((h - dh * (kh - 1) - 1) // sh + 1) * sh, ((w - dw * (kw - 1) - 1) // sw + 1) * sw
-    taps = [
-        x[:, i : i + h - sh + 1 : sh, j : j + w - sw + 1 : sw]
-        for i in range(0, kh * dh, dh)
-        for j in range(0, kw * dw, dw)
-    ]
-    n, h, w, _ = ops.shape(taps[0])
-    return ops.reshape(ops.stack(taps, -1), (n, h, w, c * kh * kw))
+    for axis in (2, 1):
+        x = slide(x, axis, kernel[axis - 1], stride[axis - 1], dilation[axis - 1])
+    x = ops.transpose(x, (0, 1, 3, 5, 2, 4))
+    return ops.reshape(x, (*ops.shape(x)[:3], x.shape[3] * kernel[0] * kernel[1]))
 
 
 def fold(

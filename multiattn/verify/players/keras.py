@@ -299,7 +299,7 @@ class Torch:
     def compiled(self, function: Function) -> dict[str, Function]:
         # Keras leaves torch.compile off on this backend: tracing its own layers takes it half a
         # minute a module.
-        class Call(self.torch.nn.Module):
+        class Call(self.torch.nn.Module):  # type: ignore[name-defined]
             def forward(self, *xs: Any) -> Any:
                 return function(*xs)
 
