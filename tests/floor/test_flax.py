@@ -340,7 +340,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(
-    ("message", "make", "args", "options"), MISTAKES, ids=lambda x: str(x)[:50]
+    ("message", "make", "args", "options"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES]
 )
 def test_mistakes_are_named(message: str, make, args: tuple, options: dict):
     rngs = {"rngs": nnx.Rngs(0)} if isinstance(make, type) else {}

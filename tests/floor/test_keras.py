@@ -114,8 +114,6 @@ def differentiate(call, inputs: list, variables: list, buffers: list, cotangents
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        # grouped convolutions have no float64 gradient without XLA
-        @tf.function(jit_compile=cotangents[0].dtype == tf.float64, autograph=False)
         def run(inputs):
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
@@ -123,7 +121,11 @@ def differentiate(call, inputs: list, variables: list, buffers: list, cotangents
                 loss = total(outputs)
             return outputs, tape.gradient(loss, (inputs, values), unconnected_gradients="zero")
 
-        return run(inputs)
+        try:
+            return run(inputs)
+        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+            # grouped convolutions have no float64 gradient without XLA
+            return tf.function(run, jit_compile=True, autograph=False)(inputs)
     if BACKEND == "jax":
         import jax
 
@@ -177,7 +179,11 @@ def built(case: Case, **kwargs) -> keras.Layer:
     return layer
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES)
+# Elsewhere Keras itself computes some operators in float32.
+DTYPES = ["float64", "float32"] if BACKEND == "tensorflow" else ["float32"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", FUNCTIONS + LAYERS, ids=lambda case: case.id)
 def test_equals_torch(case: Case, dtype: str):
     expected = reference(case)
@@ -226,11 +232,18 @@ class Applied(nn.Module):
         return apply(self.case, self.layer, list(inputs))
 
 
-# fold is told the size, and a mask's sizes are those of others
-FREE = [case for case in FUNCTIONS + LAYERS if case.name != "fold" and not case.keywords]
+# not those whose sizes depend on others or need a divisor
+FREE = {
+    (
+        case.name,
+        *(case.options.get(option) for option in ("mode", "padding_mode", "align_corners")),
+    ): case
+    for case in FUNCTIONS + LAYERS
+    if case.name not in ("fold", "pixel_unshuffle") and not case.keywords
+}.values()
 
 
-@pytest.mark.parametrize("case", FREE, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", list(FREE), ids=lambda case: case.id)
 def test_unknown_sizes(case: Case):
     def unknown(given, axis: int) -> bool:
         rank = len(given.shape)
@@ -429,14 +442,13 @@ MISTAKES = [
     ("interpolate: give size (None) or scale_factor (None)", nn.interpolate, (X,), {}),
     ("grid_sample: mode ('linear') must be", nn.grid_sample, (X, GRID), {"mode": "linear"}),
     ("grid_sample: padding_mode ('a') must", nn.grid_sample, (X, GRID), {"padding_mode": "a"}),
-    ("pixel_unshuffle: size (6) must be divisible by", nn.pixel_unshuffle, (X, 4), {}),
     ("pad: mode ('edge') must be one of", nn.pad, (X, [(1, 1)] * 2), {"mode": "edge"}),
     ("kaiming_normal: mode ('fan') must be one of", initializers.kaiming_normal, ("fan",), {}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("message", "make", "args", "options"), MISTAKES, ids=lambda x: str(x)[:50]
+    ("message", "make", "args", "options"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES]
 )
 def test_mistakes_are_named(message: str, make, args: tuple, options: dict):
     def use():

@@ -82,11 +82,16 @@ OTHER = {"text": b"not found\n", "page": b"<!DOCTYPE html><html><body>404</body>
 
 
 class TestEveryFormat:
-    @pytest.mark.parametrize("suffix", EVERY_KIND)
-    @pytest.mark.parametrize("other", [*EVERY_KIND, *OTHER])
+    @pytest.mark.parametrize(
+        ("suffix", "other"),
+        [
+            (suffix, other)
+            for suffix in EVERY_KIND
+            for other in [*EVERY_KIND, *OTHER]
+            if other[-4:] != suffix[-4:]
+        ],
+    )
     def test_the_wrong_content(self, refused, valid, suffix, other):
-        if other[-4:] == suffix[-4:]:
-            pytest.skip("the right content")
         refused(f"x{suffix}", {**valid, **OTHER}[other])
 
     @pytest.mark.parametrize("suffix", EVERY_KIND)

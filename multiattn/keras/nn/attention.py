@@ -36,20 +36,21 @@ def scaled_dot_product_attention(
         (N, L, heads, width)
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    dropping = training and dropout is not None and dropout.rate > 0
+    if not training or (dropout is not None and dropout.rate == 0):
+        dropout = None
     double = standardize_dtype(query.dtype) == "float64"
     if mask is not None:
         mask = ops.reshape(mask, (1,) * (4 - len(mask.shape)) + ops.shape(mask))
         boolean = standardize_dtype(mask.dtype) == "bool"
     # the fused one makes JAX's softmax in float32 and wants equal widths
-    if not double and query.shape[-1] == value.shape[-1] and not dropping:
+    if not double and query.shape[-1] == value.shape[-1] and dropout is None:
         given = {} if mask is None else {"mask" if boolean else "bias": mask}
         return ops.dot_product_attention(query, key, value, scale=scale, **given)
     weights = ops.einsum("nlhd,nshd->nhls", query * scale, key)
     if mask is not None:
         weights = ops.where(mask, weights, -float("inf")) if boolean else weights + mask
     weights = ops.softmax(weights)
-    if dropping:
+    if dropout is not None:
         weights = dropout(weights, training=True)
     return ops.einsum("nhls,nshd->nlhd", weights, value)
 

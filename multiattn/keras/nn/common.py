@@ -21,7 +21,7 @@ def check_choice(function: str, option: str, value: str, choices: Iterable[str])
 
 def pad_all(x, widths: Sequence[tuple[int, int]], value: float = 0.0):
     """Pads all axes. `ops.pad` makes an object for it, which torch.compile does not bear."""
-    return backend.numpy.pad(x, widths, constant_values=value)
+    return backend.numpy.pad(x, widths, constant_values=value) if any(map(any, widths)) else x
 
 
 def spread(x, axis: int, step: int):
@@ -37,12 +37,8 @@ def spread(x, axis: int, step: int):
 
 def slide(x, axis: int, kernel: int, stride: int, dilation: int):
     """Windows over an axis, which becomes two: their number, and the kernel."""
-    size = ops.shape(x)[axis]
-    count = (size - dilation * (kernel - 1) - 1) // stride + 1
-    if not isinstance(size, int):  # slices of unknown length may be empty, for all that JAX knows
-        begin = ops.arange(count, dtype="int32")[:, None] * stride
-        return ops.take(x, begin + dilation * ops.arange(kernel, dtype="int32"), axis)
-    starts = range(0, dilation * kernel, dilation)
-    length = (count - 1) * stride + 1
+    reach = dilation * (kernel - 1)
+    length = (ops.shape(x)[axis] - reach - 1) // stride * stride + 1
+    starts = range(0, reach + 1, dilation)
     before = (slice(None),) * axis
     return ops.stack([x[(*before, slice(i, i + length, stride))] for i in starts], axis + 1)

@@ -91,12 +91,10 @@ class _Conv(_Kernel):
         margins = [to_tuple(amount, 2) for amount in padding]
         half = [d * (k - 1) / 2 for d, k in zip(dilation, kernel, strict=True)]
         same = padding_mode == "zeros" and max(stride) == 1 and margins == [(n, n) for n in half]
-        # TensorFlow refuses both: the steps are then taken afterwards
-        both = max(stride) > 1 and max(dilation) > 1
         super().__init__(
             out_channels,
             kernel,
-            strides=1 if both else stride,
+            strides=1 if max(dilation) > 1 else stride,  # TensorFlow refuses both
             padding="same" if same else "valid",
             data_format="channels_last",
             dilation_rate=dilation,
@@ -104,8 +102,8 @@ class _Conv(_Kernel):
             use_bias=bias,
             **kwargs,
         )
-        self.steps = [slice(None, None, s) for s in stride] if both else []
-        self.margins = [] if same else margins
+        self.stride = stride
+        self.margins = margins
         self.padding_mode = padding_mode
 
     def build(self, shape):
@@ -113,7 +111,7 @@ class _Conv(_Kernel):
         super().build(shape)
 
     def convolution_op(self, inputs, kernel):
-        if any(map(any, self.margins)):
+        if self.padding == "valid":
             inputs = pad(inputs, self.margins, mode=self.padding_mode)
         if self.filters == 1 and self.compute_dtype == "float64":
             # torch's backward wants this kernel contiguous in torch's layout
@@ -121,22 +119,29 @@ class _Conv(_Kernel):
             flat = ops.reshape(ops.transpose(kernel, (self.rank + 1, self.rank, *axes)), -1)
             kernel = ops.reshape(flat, (1, kernel.shape[-2], *self.kernel_size))
             kernel = ops.transpose(kernel, (*(axis + 2 for axis in axes), 1, 0))
-        outputs = super().convolution_op(inputs, kernel)
-        return outputs[(slice(None), *self.steps)] if self.steps else outputs
+        if self.groups == inputs.shape[-1] > 1 and self.rank < 3 and len(set(self.strides)) == 1:
+            # TensorFlow has a kernel for it, but compiles other grouped convolutions at each call
+            outputs = ops.depthwise_conv(
+                inputs,
+                ops.reshape(kernel, (*self.kernel_size, self.groups, -1)),
+                self.strides,
+                padding=self.padding,
+                data_format="channels_last",
+                dilation_rate=self.dilation_rate,
+            )
+        else:
+            outputs = super().convolution_op(inputs, kernel)
+        if self.strides != self.stride:
+            outputs = outputs[(slice(None), *(slice(None, None, s) for s in self.stride))]
+        return outputs
 
     def compute_output_shape(self, shape):
-        widths = self.margins or [(0, 0)] * self.rank
-        padded = [
-            None if size is None else size + sum(pair)
-            for size, pair in zip(shape[1:-1], widths, strict=True)
+        options = zip(self.margins, self.kernel_size, self.dilation_rate, self.stride, strict=True)
+        sizes = [
+            None if size is None else (size + sum(margin) - d * (k - 1) - 1) // s + 1
+            for size, (margin, k, d, s) in zip(shape[1:-1], options, strict=True)
         ]
-        n, *sizes, c = super().compute_output_shape((shape[0], *padded, shape[-1]))
-        if self.steps:
-            sizes = [
-                None if size is None else len(range(size)[step])
-                for size, step in zip(sizes, self.steps, strict=True)
-            ]
-        return (n, *sizes, c)
+        return (shape[0], *sizes, self.filters)
 
 
 class Conv1d(_Conv, keras.layers.Conv1D):
@@ -208,33 +213,29 @@ class _ConvTranspose(Module):
             self.bias = self.add_weight(name="bias", shape=shape, initializer=initializer)
 
     def call(self, x):
-        spatial = range(self.rank)
-        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-        after = [e - p for e, p in zip(self.output_padding, self.padding, strict=True)]
+        rank = self.rank
+        axes = (self.kernel_size, self.stride, self.padding, self.output_padding, self.dilation)
+        axes = list(zip(*axes, strict=True))
         if self.groups == 1 and max(self.dilation) == 1:
-            kernel = ops.transpose(self.weight, (*(axis + 2 for axis in spatial), 1, 0))
+            kernel = ops.transpose(self.weight, (*range(2, rank + 2), 1, 0))
             x = ops.conv_transpose(
                 x, kernel, self.stride, padding="valid", data_format="channels_last"
             )
             # behind the last place Keras's goes on for a whole step
-            surplus = [max(s - 1 - r, 0) for s, r in zip(self.stride, reach, strict=True)]
-            before = [-p for p in self.padding]
-            after = [a - s for a, s in zip(after, surplus, strict=True)]
-            x = pad(x, list(zip(before, after, strict=True)))
+            x = pad(x, [(-p, extra - p - max(s - k, 0)) for k, s, p, extra, _ in axes])
         else:
             # the kernel backwards over the input spread out
             channels, out, *_ = self.weight.shape
             kernel = ops.reshape(self.weight, (self.groups, -1, out, *self.kernel_size))
-            kernel = ops.flip(kernel, [axis + 3 for axis in spatial])
-            kernel = ops.transpose(kernel, (*(axis + 3 for axis in spatial), 1, 0, 2))
+            kernel = ops.flip(kernel, tuple(range(3, rank + 3)))
+            kernel = ops.transpose(kernel, (*range(3, rank + 3), 1, 0, 2))
             kernel = ops.reshape(
                 kernel, (*self.kernel_size, channels // self.groups, self.out_channels)
             )
             for axis, step in enumerate(self.stride, 1):
                 x = spread(x, axis, step)
-            before = [r - p for r, p in zip(reach, self.padding, strict=True)]
-            after = [r + a - (s - 1) for r, a, s in zip(reach, after, self.stride, strict=True)]
-            x = pad(x, list(zip(before, after, strict=True)))
+            ends = [(d * (k - 1) - p, extra - (s - 1)) for k, s, p, extra, d in axes]
+            x = pad(x, [(before, before + more) for before, more in ends])
             x = ops.conv(
                 x,
                 kernel,

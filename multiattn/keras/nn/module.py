@@ -10,6 +10,9 @@ from keras import tree
 from keras.src import backend
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
+# The batch, then sizes by the number of spatial axes: squares for tokens, what 7 and 8 divide
+_SIZES = ((2, 64, 56, 28), (4, 256, 112, 56))
+
 
 def _own_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """The variables that a layer itself holds, by attribute (`_kernel` counts as `kernel`)."""
@@ -34,7 +37,7 @@ def _recording(init: Callable) -> Callable:
                 options.update(options.pop(parameter.name))
         vars(self)["_options"] = options  # an inner constructor's record gives way; not tracked
 
-    __init__.__signature__ = signature  # Keras does not follow __wrapped__
+    __init__.__signature__ = signature  # type: ignore[attr-defined]  # Keras does not follow __wrapped__
     return __init__
 
 
@@ -64,7 +67,7 @@ def _building(setup: Callable) -> Callable:
             if not in_symbolic_scope() and not all(layer.built for layer in sublayers):
                 inputs = self._inputs(first) if len(shapes) == 1 else self._inputs(**shapes)
                 with backend.AutocastScope(self.compute_dtype):
-                    self._spec(inputs, scale=1)
+                    self._spec(inputs, trial=0)
         finally:
             keras.config.set_dtype_policy(policy)
             if filtering:
@@ -144,37 +147,38 @@ class Module(SelfDescribing, keras.layers.Layer):
 
     def compute_output_spec(self, *args, **kwargs):
         inputs = inspect.signature(self.call).bind(*args, **kwargs).arguments
-        return tree.map_structure(_common, *(self._spec(inputs, scale) for scale in (1, 2)))
+        return tree.map_structure(_common, *(self._spec(inputs, trial) for trial in (0, 1)))
 
     def _inputs(self, *shapes, **named_shapes) -> dict[str, Any]:
         """Symbolic inputs of these shapes, by the names of `call`'s arguments."""
-        shapes = dict(zip(self.call_signature_parameters, shapes, strict=False))
-        shapes |= {name.removesuffix("_shape"): shape for name, shape in named_shapes.items()}
+        named = dict(zip(self.call_signature_parameters, shapes, strict=False))
+        named |= {name.removesuffix("_shape"): shape for name, shape in named_shapes.items()}
         return tree.map_shape_structure(
-            lambda shape: keras.KerasTensor(shape, self.compute_dtype), shapes
+            lambda shape: keras.KerasTensor(shape, self.compute_dtype), named
         )
 
-    def _spec(self, inputs: dict[str, Any], scale: int) -> Any:
-        """The outputs' spec for inputs whose unknown sizes are 112, times the scale.
+    def _spec(self, inputs: dict[str, Any], trial: int) -> Any:
+        """The outputs' spec for inputs with numbers in place of unknown sizes.
 
-        Numbers, since JAX can't calculate with unknown sizes, and those that Keras uses on torch
-        are primes. A stride makes an input smaller than others.
+        JAX hardly calculates with symbols, and the numbers that Keras takes on torch are primes,
+        which no window divides.
         """
         coarsest = max(self.input_strides.values(), default=1)
 
         def sized(name: str, x: Any) -> Any:
             if not isinstance(x, keras.KerasTensor):
                 return x
-            size = 112 * scale * coarsest // self.input_strides.get(name, 1)
-            shape = [n or (size if axis else 2 * scale) for axis, n in enumerate(x.shape)]
+            batch, *_ = sizes = _SIZES[trial]
+            size = sizes[min(len(x.shape), 5) - 2] * coarsest // self.input_strides.get(name, 1)
+            shape = [n or (size if axis else batch) for axis, n in enumerate(x.shape)]
             return keras.KerasTensor(shape, x.dtype)
 
-        sizes = {
+        inputs = {
             name: tree.map_structure(functools.partial(sized, name), x)
             for name, x in inputs.items()
         }
         # not Keras's method, which words every error anew
-        return backend.compute_output_spec(self.call, **sizes)
+        return backend.compute_output_spec(self.call, **inputs)
 
 
 def _common(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:

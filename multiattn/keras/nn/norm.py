@@ -44,7 +44,7 @@ class BatchNorm(_Affine, keras.layers.BatchNormalization):
         super().__init__(epsilon=eps, momentum=1 - momentum, scale=scale, center=bias, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        updating = training and self.trainable
+        updating = training and self.trainable and mask is None
         if updating and all(size == 1 for size in inputs.shape[:-1]):
             checks.fail(self, "training needs more than one value per channel")
         kept = self.momentum * self.moving_variance.value
@@ -56,7 +56,7 @@ class BatchNorm(_Affine, keras.layers.BatchNormalization):
         return outputs
 
     def _moments(self, inputs, mask):
-        if mask is not None:
+        if mask is not None or self.synchronized:
             return super()._moments(inputs, mask)
         mean, variance = _moments(inputs, self._reduction_axes)
         return ops.reshape(mean, -1), ops.reshape(variance, -1)
@@ -159,7 +159,7 @@ class InstanceNorm(Module):
         x = ops.cast(x, result_type(x.dtype, "float32"))
         updating = self.track_running_stats and training and self.trainable
         if self.track_running_stats and not updating:
-            mean, variance = self.running_mean, self.running_var
+            mean, variance = self.running_mean.value, self.running_var.value
         else:
             mean, variance = _moments(x, tuple(range(1, len(x.shape) - 1)))
         if updating:

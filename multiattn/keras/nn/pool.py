@@ -119,8 +119,6 @@ def _margins(function: str, spans, stride, padding, ceil_mode: bool) -> list[tup
 
 
 def _padded(x, margins: list[tuple[int, int]], value: float):
-    if not any(map(any, margins)):
-        return x
     return pad_all(x, [(0, 0), *margins, (0, 0)], value)
 
 

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 from keras import ops
 from keras.backend import result_type
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from .common import PerAxis, check_choice, pad_all, slide, spread, to_tuple
 from .pool import adaptive_avg_pool
@@ -25,13 +24,10 @@ def pixel_shuffle(x, factor: int):
 
 def pixel_unshuffle(x, factor: int):
     """(N, H · factor, W · factor, C) -> (N, H, W, C · factor²)."""
-    sizes = [] if in_symbolic_scope() else x.shape[1:3]  # where unknown ones may be any number
-    for size in sizes:
-        if isinstance(size, int) and size % factor:
-            raise ValueError(
-                f"pixel_unshuffle: size ({size}) must be divisible by factor ({factor})"
-            )
-    return _patches(x, (factor, factor), (1, 1), (factor, factor))
+    n, h, w, c = ops.shape(x)
+    h, w = h // factor, w // factor
+    x = ops.transpose(ops.reshape(x, (n, h, factor, w, factor, c)), (0, 1, 3, 5, 2, 4))
+    return ops.reshape(x, (n, h, w, c * factor**2))
 
 
 def channel_shuffle(x, groups: int):
@@ -55,17 +51,11 @@ def unfold(
     kernel, dilation, padding, stride = (
         to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)
     )
-    x = _patches(pad(x, [(p, p) for p in padding]), kernel, dilation, stride)
-    n, h, w, c = ops.shape(x)
-    return ops.reshape(x, (n, h * w, c))
-
-
-def _patches(x, kernel: tuple[int, int], dilation: tuple[int, int], stride: tuple[int, int]):
-    """(N, H, W, C) -> (N, h, w, C · kh · kw)."""
+    x = pad(x, [(p, p) for p in padding])
     for axis in (2, 1):
         x = slide(x, axis, kernel[axis - 1], stride[axis - 1], dilation[axis - 1])
-    x = ops.transpose(x, (0, 1, 3, 5, 2, 4))
-    return ops.reshape(x, (*ops.shape(x)[:3], x.shape[3] * kernel[0] * kernel[1]))
+    n, h, kh, w, kw, c = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 5, 2, 4)), (n, h * w, c * kh * kw))
 
 
 def fold(
@@ -78,17 +68,12 @@ def fold(
     stride: PerAxis = 1,
 ):
     """Sums overlapping patches, (N, places, C · kh · kw) -> (N, H, W, C): unfold's adjoint."""
-    axes = list(
-        zip(
-            output_size,
-            *(to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)),
-            strict=True,
-        )
-    )
+    options = (to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride))
+    axes = list(zip(output_size, *options, strict=True))
     places = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, d, p, s in axes]
-    kernel = to_tuple(kernel_size, 2)
+    kh, kw = to_tuple(kernel_size, 2)
     n, _, width = ops.shape(x)
-    x = ops.reshape(x, (n, *places, width // (kernel[0] * kernel[1]), *kernel))
+    x = ops.reshape(x, (n, *places, width // (kh * kw), kh, kw))
     for axis, (size, k, d, p, s) in enumerate(axes, 1):
         taps = []
         for i, tap in enumerate(ops.unstack(x, k, 4)):
@@ -111,8 +96,11 @@ def pad(x, padding: Sequence[tuple[int, int]], *, mode: str = "zeros", value: fl
     check_choice("pad", "mode", mode, PAD_MODES)
     if mode == "zeros":
         widths = [(max(before, 0), max(after, 0)) for before, after in padding]
-        kept = [slice(max(-before, 0), min(after, 0) or None) for before, after in padding]
-        return pad_all(x, [(0, 0), *widths, (0, 0)], value)[(slice(None), *kept)]
+        x = pad_all(x, [(0, 0), *widths, (0, 0)], value)
+        if min(map(min, padding)) < 0:
+            kept = [slice(max(-before, 0), min(after, 0) or None) for before, after in padding]
+            x = x[(slice(None), *kept)]
+        return x
     for axis, (before, after) in enumerate(padding, 1):
         if before or after:
             size = ops.shape(x)[axis]
@@ -152,7 +140,7 @@ def interpolate(
     sizes = to_tuple(size, rank)
     if size is None:
         old_sizes = ops.shape(x)[1:-1]
-        sizes = [_scaled(old, factor) for old, factor in zip(old_sizes, factors, strict=True)]
+        sizes = tuple(_scaled(old, factor) for old, factor in zip(old_sizes, factors, strict=True))
     if mode == "area":
         return adaptive_avg_pool(x, sizes)
     dtype = result_type(x.dtype, "float32")

@@ -38,7 +38,7 @@ dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 Tensors = list[Any]
 Function = Callable[..., Any]
-Loss = Callable[[Tensors, Tensors], tuple[Any, Tensors]]
+Loss = Callable[[Tensors], tuple[Any, Tensors]]
 
 
 class KerasPlayer(Player):
@@ -85,19 +85,19 @@ class KerasPlayer(Player):
         weights = [to_last(c, a) for c, a in zip(cotangents, self.setup.output_axes, strict=True)]
         floating = [x.dtype.kind == "f" for x in inputs]
 
-        def loss(xs: Tensors, weights: Tensors) -> tuple[Any, Tensors]:
-            outputs = self.call(module, *xs, training=training)
+        weights = [ops.convert_to_tensor(w) for w in weights]
+        xs = self.tensors(inputs)
+
+        def loss(sources: Tensors) -> tuple[Any, Tensors]:
+            rest = iter(sources)
+            mixed = [next(rest) if one else x for x, one in zip(xs, floating, strict=True)]
+            outputs = self.call(module, *mixed, training=training)
             pairs = zip(outputs, weights, strict=True)
             return sum(ops.sum(o * w) for o, w in pairs if is_float(o)), outputs
 
-        outputs, input_grads, grads = self.backend.gradients(
-            loss,
-            module,
-            [slot.variable for _, slot in slots],
-            self.tensors(inputs),
-            floating,
-            [ops.convert_to_tensor(w) for w in weights],
-        )
+        sources = [x for x, one in zip(xs, floating, strict=True) if one]
+        variables = [slot.variable for _, slot in slots]
+        outputs, input_grads, grads = self.backend.gradients(loss, module, variables, sources)
         axes = [a for a, one in zip(self.setup.axes, floating, strict=True) if one]
         return Step(
             self.canonical(outputs),
@@ -173,31 +173,24 @@ class TensorFlow:
         return function(*inputs)
 
     def gradients(
-        self,
-        loss: Loss,
-        module: Any,
-        variables: list[keras.Variable],
-        inputs: Tensors,
-        floating: list[bool],
-        cotangents: Tensors,
+        self, loss: Loss, module: Any, variables: list[keras.Variable], sources: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
-        def step(xs: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-            sources = [x for x, one in zip(xs, floating, strict=True) if one]
+        def step(sources: Tensors) -> tuple[Tensors, Tensors, Tensors]:
             with self.tf.GradientTape() as tape:
                 tape.watch(sources)
-                total, outputs = loss(xs, cotangents)
+                total, outputs = loss(sources)
             values = [variable.value for variable in variables]
             gradients = tape.gradient(total, [sources, values], unconnected_gradients="zero")
             return outputs, *gradients
 
         before = [variable.numpy() for variable in module.non_trainable_variables]
         try:
-            return step(inputs)
+            return step(sources)
         except (self.tf.errors.UnimplementedError, self.tf.errors.InvalidArgumentError):
             # On the CPU, grouped convolutions have a float64 gradient under XLA only.
             for variable, value in zip(module.non_trainable_variables, before, strict=True):
                 variable.assign(value)
-            return self.tf.function(step, jit_compile=True)(inputs)
+            return self.tf.function(step, jit_compile=True)(sources)
 
     def compiled(self, function: Function) -> dict[str, Function]:
         return {"tf.function(jit_compile=True)": self.tf.function(function, jit_compile=True)}
@@ -232,27 +225,18 @@ class JAX:
         return pure([variable.value for variable in variables], *inputs)
 
     def gradients(
-        self,
-        loss: Loss,
-        module: Any,
-        variables: list[keras.Variable],
-        inputs: Tensors,
-        floating: list[bool],
-        cotangents: Tensors,
+        self, loss: Loss, module: Any, variables: list[keras.Variable], sources: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
         trainable = {id(variable) for variable in variables}
         others = [v for v in module.variables if id(v) not in trainable]
 
         def pure(sources: Tensors, values: Tensors, rest: Tensors) -> Any:
-            fill = iter(sources)
-            xs = [next(fill) if one else x for x, one in zip(inputs, floating, strict=True)]
             mapping = zip([*variables, *others], [*values, *rest], strict=True)
             with keras.StatelessScope(state_mapping=mapping) as scope:
-                total, outputs = loss(xs, cotangents)
+                total, outputs = loss(sources)
             return total, (outputs, [scope.get_current_value(v) for v in others])
 
         gradient = self.jax.jit(self.jax.grad(pure, argnums=(0, 1), has_aux=True))
-        sources = [x for x, one in zip(inputs, floating, strict=True) if one]
         (input_grads, grads), (outputs, after) = gradient(
             sources, [v.value for v in variables], [v.value for v in others]
         )
@@ -280,16 +264,10 @@ class Torch:
             return function(*inputs)
 
     def gradients(
-        self,
-        loss: Loss,
-        module: Any,
-        variables: list[keras.Variable],
-        inputs: Tensors,
-        floating: list[bool],
-        cotangents: Tensors,
+        self, loss: Loss, module: Any, variables: list[keras.Variable], sources: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
-        sources = [x.requires_grad_() for x, one in zip(inputs, floating, strict=True) if one]
-        total, outputs = loss(inputs, cotangents)
+        sources = [x.requires_grad_() for x in sources]
+        total, outputs = loss(sources)
         values = [variable.value for variable in variables]
         gradients = self.torch.autograd.grad(
             total, sources + values, allow_unused=True, materialize_grads=True
