@@ -11,7 +11,8 @@ from flax import nnx
 import multiattn.flax as mf
 import multiattn.keras as mk
 import multiattn.torch as mt
-from multiattn import checks, port, state_dict
+from multiattn import checks, info, port, state_dict
+from multiattn.verify.cases import DEFAULT_FOLDER, read_cases
 
 X = np.random.default_rng(0).normal(size=(2, 6, 5, 16)).astype("float32")
 
@@ -224,3 +225,36 @@ def test_port_of_dropout_modules_has_no_random_state() -> None:
     source = mt.DualAttention(16, num_classes=3, reduction=2)
     target = mf.DualAttention(16, num_classes=3, reduction=2, rngs=nnx.Rngs(0))
     assert port(source, target).complete
+
+
+MODULES = list({case.module: case for case in read_cases(DEFAULT_FOLDER)}.values())
+
+
+@pytest.mark.parametrize("case", MODULES, ids=lambda case: case.module)
+def test_keras_training_reaches_every_sublayer_without_a_call_context(case) -> None:
+    """``stateless_call``, as JAX trains, moves the statistics that the plain call moves."""
+    widths = info(case.cls).input_widths
+    module = mk.create(case.cls, **{k: v for k, v in case.options.items() if k not in widths})
+    xs = [
+        np.moveaxis(x, 1, -1).astype("float32") if axes.startswith("NC") else x.astype("float32")
+        for x, axes in zip(case.inputs, case.axes, strict=True)
+    ]
+    module(*xs)
+    if not any(isinstance(member, keras.Layer) for member in vars(module).values()):
+        assert module.non_trainable_variables == []
+        return
+    frozen = [keras.ops.convert_to_numpy(v) for v in module.non_trainable_variables]
+    _, moved = module.stateless_call(
+        [v.value for v in module.trainable_variables],
+        [v.value for v in module.non_trainable_variables],
+        *map(keras.ops.convert_to_tensor, xs),
+        training=True,
+    )
+    module(*xs, training=True)
+    plain = [keras.ops.convert_to_numpy(v) for v in module.non_trainable_variables]
+    for variable, before, one, other in zip(
+        module.non_trainable_variables, frozen, moved, plain, strict=True
+    ):
+        assert np.allclose(keras.ops.convert_to_numpy(one), other, atol=1e-6)
+        if "moving" in variable.name:
+            assert not np.array_equal(before, other)

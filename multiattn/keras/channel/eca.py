@@ -46,7 +46,7 @@ class ECA(nn.Module):
         kernels = 1 if self.shared else channels
         self.conv = nn.Conv1d(kernels, self.kernel_size, groups=kernels, bias=False)
 
-    def call(self, x):
+    def call(self, x, training=None):
         channels, padding = x.shape[-1], self.kernel_size // 2
         context = ops.pad(ops.mean(x, (1, 2)), ((0, 0), (padding, padding)))
         if self.shared:

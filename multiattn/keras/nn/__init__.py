@@ -1,31 +1,27 @@
 """The ground floor: PyTorch's layers and functions, channels last, and the modules' base class."""
 
+from keras.layers import Dropout, Identity
+from keras.layers import SpatialDropout2D as Dropout2d
+from keras.ops import elu, log_softmax, relu, sigmoid, silu, softmax, softsign, tanh
+from keras.ops import log_sigmoid as logsigmoid
+
 from . import initializers
 from .activation import (
     PReLU,
     celu,
-    elu,
     gelu,
     hardsigmoid,
     hardswish,
     hardtanh,
     leaky_relu,
-    log_softmax,
-    logsigmoid,
     mish,
     normalize,
-    relu,
     relu6,
     selu,
-    sigmoid,
-    silu,
-    softmax,
     softplus,
-    softsign,
-    tanh,
 )
 from .attention import MultiheadAttention, scaled_dot_product_attention
-from .containers import Identity, ModuleList, Sequential
+from .containers import ModuleList, Sequential
 from .conv import (
     Conv1d,
     Conv2d,
@@ -36,7 +32,7 @@ from .conv import (
     Embedding,
     Linear,
 )
-from .dropout import Dropout, Dropout2d, DropPath
+from .dropout import DropPath
 from .module import Module
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool

@@ -5,36 +5,11 @@ import math
 import keras
 from keras import ops
 from keras.backend import standardize_dtype
-from keras.ops import elu, log_softmax, relu, sigmoid, silu, softmax, softsign, tanh
-from keras.ops import log_sigmoid as logsigmoid
+from keras.ops import elu
 
 from .common import check_choice
 from .initializers import constant
 from .module import Module
-
-__all__ = [
-    "PReLU",
-    "celu",
-    "elu",
-    "gelu",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "log_softmax",
-    "logsigmoid",
-    "mish",
-    "normalize",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
-]
 
 _registered = keras.saving.register_keras_serializable("multiattn")  # for Sequential's config
 

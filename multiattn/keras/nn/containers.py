@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
-from keras.layers import Identity, Layer
+from keras.layers import Layer
 
 from .module import Module
-
-__all__ = ["Identity", "ModuleList", "Sequential"]
 
 
 class _Numbered(Module):

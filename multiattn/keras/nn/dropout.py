@@ -1,13 +1,10 @@
-"""Dropout of elements, channels and samples."""
+"""Dropout of samples; that of elements and of channels is Keras's own."""
 
 import keras
 from keras import ops
 from keras.layers import Dropout
-from keras.layers import SpatialDropout2D as Dropout2d
 
 from .module import SelfDescribing
-
-__all__ = ["DropPath", "Dropout", "Dropout2d"]
 
 
 class DropPath(SelfDescribing, Dropout):

@@ -27,7 +27,7 @@ class PositionAttention(nn.Module):
         self.value_conv = nn.Conv2d(channels, 1)
         self.gamma = self.add_weight(name="gamma", shape=(1,), initializer=nn.initializers.zeros)
 
-    def call(self, x):
+    def call(self, x, training=None):
         shape = ops.shape(x)
         queries, keys, values = (
             ops.reshape(maps, (shape[0], -1, 1, maps.shape[-1]))
@@ -109,7 +109,7 @@ class DualAttention(nn.Module):
 
     def call(self, x, training=None):
         mode = {"training": training}
-        position = self.conv51(self.sa(self.conv5a(x, **mode)), **mode)
+        position = self.conv51(self.sa(self.conv5a(x, **mode), **mode), **mode)
         channel = self.conv52(self.sc(self.conv5c(x, **mode)), **mode)
         fused = position + channel
         if self.num_classes is None:

@@ -39,7 +39,7 @@ class CBAMChannelGate(nn.Module):
         self.fc1 = nn.Linear(hidden)
         self.fc2 = nn.Linear(channels)
 
-    def call(self, x):
+    def call(self, x, training=None):
         context = sum(self.fc2(nn.relu(self.fc1(POOLS[pool](x)))) for pool in self.pool_types)
         return x * nn.sigmoid(context)[:, None, None, :]
 
@@ -103,4 +103,5 @@ class CBAM(nn.Module):
         )
 
     def call(self, x, training=None):
-        return self.spatial_gate(self.channel_gate(x), training=training)
+        x = self.channel_gate(x, training=training)
+        return self.spatial_gate(x, training=training)
