@@ -164,7 +164,8 @@ def verify(
                 task, completed=done, total=total, description=f"{where:16} {case.module}"
             ),
         )
-    console.print(referee.table(verdict, levels))
+    # A line longer than the terminal is better than figures cut short.
+    Console(width=max(console.width, 132)).print(referee.table(verdict, levels))
     for failure in verdict.failures:
         console.print(f"[red]{failure.describe()}[/]", highlight=False, soft_wrap=True)
     if json:

@@ -48,10 +48,10 @@ class ECA(nn.Module):
 
     def call(self, x, training=None):
         channels, padding = x.shape[-1], self.kernel_size // 2
-        context = ops.pad(ops.mean(x, (1, 2)), ((0, 0), (padding, padding)))
+        context = nn.pad(ops.mean(x, (1, 2))[:, :, None], ((padding, padding),))
         if self.shared:
-            context = self.conv(context[:, :, None])[:, :, 0]
+            context = self.conv(context)[:, :, 0]
         else:
-            windows = [context[:, k : k + channels] for k in range(self.kernel_size)]
+            windows = [context[:, k : k + channels, 0] for k in range(self.kernel_size)]
             context = self.conv(ops.stack(windows, 1))[:, 0]
         return x * nn.sigmoid(context)[:, None, None, :]
