@@ -2,9 +2,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import MaxPool1d
 
 LAYERS = {
-    1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d),
+    1: (nn.Conv1d, nn.BatchNorm1d, MaxPool1d),
     2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
     3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d),
 }
