@@ -93,7 +93,7 @@ class Player(ABC):
         self.module: Any
 
     @abstractmethod
-    def make(self, precision: str, inputs: list[Array], **changes: Any) -> Any:
+    def make(self, precision: str, inputs: list[Array]) -> Any:
         """A new module of ``self.setup`` of this dtype, initialisers off, in evaluation mode."""
 
     @abstractmethod

@@ -30,6 +30,8 @@ class Slot:
     Args:
         variable: the framework's variable.
         axes: axis order from the variable's own axes to the canonical ones, or None.
+
+    Attributes:
         aliases: other names of the same variable.
     """
 

@@ -46,7 +46,7 @@ class KerasPlayer(Player):
         super().__init__()
         self.backend: Any = BACKENDS[keras.backend.backend()]()
 
-    def make(self, precision: str, inputs: list[Array], **changes: Any) -> keras.layers.Layer:
+    def make(self, precision: str, inputs: list[Array]) -> keras.layers.Layer:
         shapes = [x.shape for x in self.own(inputs)]
         return self.built(
             precision,

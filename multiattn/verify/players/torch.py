@@ -3,7 +3,6 @@
 import copy
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ class TorchPlayer(Player):
         super().__init__()
         torch.set_num_threads(1)
 
-    def make(self, precision: str, inputs: list[Array], **changes: Any) -> nn.Module:
-        module = self.setup.cls()(**self.setup.options, **changes)
+    def make(self, precision: str, inputs: list[Array]) -> nn.Module:
+        module = self.setup.cls()(**self.setup.options)
         return module.to(getattr(torch, precision)).eval()
 
     def forward(self, module: nn.Module, inputs: list[Array]) -> list[Array]:
