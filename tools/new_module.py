@@ -120,6 +120,15 @@ def export(listing: Path, module: str, name: str) -> None:
     listing.write_text("\n".join(sorted(imports)) + f"\n\n__all__ = [\n{public}]\n", "utf-8")
 
 
+def announce(tree_listing: Path, line: str) -> None:
+    """Adds a new kind's star import to a tree's ``__init__.py``, in order."""
+    lines = tree_listing.read_text("utf-8").splitlines()
+    stars = [one for one in lines if one.endswith(" import *")]
+    first = lines.index(stars[0])
+    lines[first : first + len(stars)] = sorted([*stars, line])
+    tree_listing.write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def make(name: str, kind: str, file: str | None = None, package: Path = PACKAGE) -> None:
     """Writes the stubs.
 
@@ -148,8 +157,7 @@ def make(name: str, kind: str, file: str | None = None, package: Path = PACKAGE)
         path.write_text(STUBS[tree].format(name=name, doc=doc), "utf-8")
         listing = path.parent / "__init__.py"
         if not listing.exists():
-            with (package / tree / "__init__.py").open("a", encoding="utf-8") as tree_listing:
-                tree_listing.write(f"from multiattn.{tree}.{kind} import *\n")
+            announce(package / tree / "__init__.py", f"from multiattn.{tree}.{kind} import *")
         export(listing, f"multiattn.{tree}.{kind}.{stem}", name)
     with (package / "catalog" / f"{kind}.toml").open("a", encoding="utf-8") as entries:
         entries.write(ENTRY.format(name=name))

@@ -45,6 +45,8 @@ class Entry:
         inputs: axes of each input, in PyTorch's order.
         outputs: axes of each output.
         input_widths: the options that only state the width of an input; Keras has none of them.
+        sizes: of each input, what its size may be: "any", a number of which it is a multiple,
+            "square", or "fixed" where the options or another input say it; by default "any".
         pass_over: patterns of names in files that are constants of ours.
         origins: rename tables by origin.
     """
@@ -62,6 +64,7 @@ class Entry:
     inputs: tuple[str, ...] = ("NCHW",)
     outputs: tuple[str, ...] = ("NCHW",)
     input_widths: tuple[str, ...] = ("channels", "in_channels")
+    sizes: tuple[str | int, ...] = ()
     pass_over: tuple[str, ...] = ()
     origins: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
 

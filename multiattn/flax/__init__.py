@@ -6,11 +6,17 @@ from multiattn import catalog, checks
 
 checks.installed("flax")
 
+from multiattn.flax.backbones import *
 from multiattn.flax.channel import *
+from multiattn.flax.context import *
 from multiattn.flax.conv import *
 from multiattn.flax.fusion import *
+from multiattn.flax.head import *
+from multiattn.flax.norm import *
+from multiattn.flax.pooling import *
 from multiattn.flax.self_attention import *
 from multiattn.flax.spatial import *
+from multiattn.flax.token import *
 
 
 def create(name: str, **options: Any) -> Any:

@@ -6,11 +6,17 @@ from multiattn import catalog, checks
 
 checks.installed("keras")
 
+from multiattn.keras.backbones import *
 from multiattn.keras.channel import *
+from multiattn.keras.context import *
 from multiattn.keras.conv import *
 from multiattn.keras.fusion import *
+from multiattn.keras.head import *
+from multiattn.keras.norm import *
+from multiattn.keras.pooling import *
 from multiattn.keras.self_attention import *
 from multiattn.keras.spatial import *
+from multiattn.keras.token import *
 
 
 def create(name: str, **options: Any) -> Any:

@@ -6,11 +6,17 @@ from multiattn import catalog, checks
 
 checks.installed("torch")
 
+from multiattn.torch.backbones import *
 from multiattn.torch.channel import *
+from multiattn.torch.context import *
 from multiattn.torch.conv import *
 from multiattn.torch.fusion import *
+from multiattn.torch.head import *
+from multiattn.torch.norm import *
+from multiattn.torch.pooling import *
 from multiattn.torch.self_attention import *
 from multiattn.torch.spatial import *
+from multiattn.torch.token import *
 
 
 def create(name: str, **options: Any) -> Any:

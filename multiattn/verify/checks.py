@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multiattn.catalog import Entry
 from multiattn.verify import protocol
 from multiattn.verify.cases import Case, sample
-from multiattn.verify.player import Setup, is_image
+from multiattn.verify.player import Setup, size_axes
 from multiattn.verify.remote import PlayerError, Remote
 
 LEVELS = (
@@ -204,8 +204,11 @@ class Match:
             case.output_axes,
             case.method,
         )
-        self.free = not any(option in case.options for option in FIXED_SIZE_OPTIONS)
-        self.others = case.inputs_of(other_shapes(case, self.free))
+        sizes = entry.sizes if entry else ()
+        if any(option in case.options for option in FIXED_SIZE_OPTIONS):
+            sizes = ("fixed",) * len(case.axes)
+        self.sizes = (*sizes, *("any",) * (len(case.axes) - len(sizes)))
+        self.others = case.inputs_of(other_shapes(case, self.sizes))
         self.names: dict[str, str] = {}
         self.made: tuple[str, bool] | None = None
 
@@ -332,7 +335,7 @@ class Match:
 
     def single(self) -> Iterator[Result]:
         """Level 4: float32 against the original's figures, and reduced precision."""
-        backbone = self.entry is not None and self.entry.kind == "backbone"
+        backbone = self.entry is not None and self.entry.kind == "backbones"
         tolerance = SINGLE_BACKBONE if backbone else SINGLE
         self.make("float32")
         measured = self.measure("float32", tolerance)
@@ -423,9 +426,18 @@ class Match:
         outputs = self.forward("float64", arrays=self.others)
         if self.leads:
             self.reference.other = outputs
+            batch = len(self.others[0])
+            before = [one["shape"] for one in self.case.expected["eval"]]
+            pairs = zip(outputs, before, strict=True)
+            if not all(n and len(x) * (batch - 1) == n[0] * batch for x, n in pairs):
+                yield self.result("shapes", "other sizes", passed=None, note="outputs have no batch")
+                return
             one_by_one = [
-                self.forward("float64", arrays=[x[i : i + 1] for x in self.others])
-                for i in range(len(self.others[0]))
+                self.forward(
+                    "float64",
+                    arrays=[x[i : i + 1] if len(x) == batch else x for x in self.others],
+                )
+                for i in range(batch)
             ]
             expected = [np.concatenate(parts) for parts in zip(*one_by_one, strict=True)]
         elif self.reference.other is None:
@@ -444,14 +456,14 @@ class Match:
                 **self.inputs(self.case.inputs, "float32"),
                 **self.inputs(self.others, "float32", prefix="other"),
             },
-            free=self.free,
+            free=[rule != "fixed" for rule in self.sizes],
         )
         expected = self.forward("float32", arrays=self.others) if reply["ways"] else []
         yield from self.ways("shapes", reply, arrays, expected)
 
 
-# Options that bind a module to one size of its input.
-FIXED_SIZE_OPTIONS = ("input_size", "img_size")
+# Options that bind a module to one size of its inputs.
+FIXED_SIZE_OPTIONS = ("input_size", "img_size", "feat_size", "size")
 
 
 def figures(expected: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Any]:
@@ -466,19 +478,29 @@ def distances(actual: list[NDArray[Any]], expected: list[NDArray[Any]]) -> Error
     return {f"output.{index}": distance(a, b) for index, (a, b) in pairs}
 
 
-def other_shapes(case: Case, free: bool) -> list[list[int]]:
-    """Shapes with a larger batch and, if ``free``, other heights and widths.
+def other_shapes(case: Case, rules: Sequence[str | int]) -> list[list[int]]:
+    """Shapes with a larger batch and, where the input's rule allows, other sizes.
 
     Inputs whose sizes are multiples of the smallest input's stay so.
     """
     shapes = [list(one["shape"]) for one in case.data["inputs"]]
-    images = [shape for shape, axes in zip(shapes, case.axes, strict=True) if is_image(axes)]
-    smallest = [min(sizes) for sizes in zip(*(shape[2:] for shape in images), strict=True)]
-    for shape, axes in zip(shapes, case.axes, strict=True):
+    free = [
+        (shape, axes, rule)
+        for shape, one, rule in zip(shapes, case.axes, rules, strict=True)
+        if (axes := size_axes(one)) and rule != "fixed"
+    ]
+    bases: dict[int, int] = {}
+    for shape, axes, _ in free:
+        for axis in axes:
+            bases[axis] = min(shape[axis], bases.get(axis, shape[axis]))
+    for shape, axes, rule in free:
+        for axis in axes:
+            step = rule if isinstance(rule, int) else 1
+            more = 1 if rule == "square" else 1 + (axis - axes[0]) % 2
+            shape[axis] = shape[axis] // bases[axis] * (bases[axis] + step * more)
+    batched = [
+        shape for shape, axes in zip(shapes, case.axes, strict=True) if shape[0] == shapes[0][0]
+    ]
+    for shape in batched:
         shape[0] += 1
-        if free and is_image(axes):
-            shape[2:] = [
-                size // base * (base + 1 + axis % 2)
-                for axis, (size, base) in enumerate(zip(shape[2:], smallest, strict=True))
-            ]
     return shapes

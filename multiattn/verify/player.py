@@ -75,6 +75,11 @@ def is_image(axes: str) -> bool:
     return axes.startswith("NC") and len(axes) > 2
 
 
+def size_axes(axes: str) -> range:
+    """The axes along which an input has its size: an image's height and width, a list's length."""
+    return range(2, len(axes)) if is_image(axes) else range(1, 2) if axes == "NLC" else range(0)
+
+
 def to_last(array: Array, axes: str) -> Array:
     """From PyTorch's order of axes to channels last."""
     return np.moveaxis(array, 1, -1) if is_image(axes) else array
@@ -111,8 +116,10 @@ class Player(ABC):
         """The compiled ways of calling the module, or why there is none."""
 
     @abstractmethod
-    def unknown_sizes(self, module: Any, inputs: list[Array], free: bool) -> dict[str, Way | str]:
-        """Ways made without knowing the batch and, if ``free``, the sizes."""
+    def unknown_sizes(
+        self, module: Any, inputs: list[Array], free: list[bool]
+    ) -> dict[str, Way | str]:
+        """Ways made without knowing the batch and the sizes of those inputs that are ``free``."""
 
     @abstractmethod
     def restored(self, module: Any, inputs: list[Array], folder: Path) -> Any:

@@ -91,7 +91,7 @@ class FlaxPlayer(Player):
         return {"nnx.jit": lambda xs: self.canonical(self.call(module, *self.own(xs)))}
 
     def unknown_sizes(
-        self, module: nnx.Module, inputs: list[Array], free: bool
+        self, module: nnx.Module, inputs: list[Array], free: list[bool]
     ) -> dict[str, Way | str]:
         return {"nnx.jit": "sizes are static under jit"}
 

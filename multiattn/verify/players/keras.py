@@ -23,8 +23,8 @@ from multiattn.verify.player import (
     Player,
     Step,
     Way,
-    is_image,
     serve,
+    size_axes,
     to_first,
     to_last,
 )
@@ -109,7 +109,9 @@ class KerasPlayer(Player):
         ways = self.backend.compiled(self.plain(module))
         return {name: self.way(function) for name, function in ways.items()}
 
-    def unknown_sizes(self, module: Any, inputs: list[Array], free: bool) -> dict[str, Way | str]:
+    def unknown_sizes(
+        self, module: Any, inputs: list[Array], free: list[bool]
+    ) -> dict[str, Way | str]:
         if self.setup.method is not None:
             return {"functional model": "the case calls a method"}
         model, inner = self.functional(inputs, free)
@@ -127,20 +129,21 @@ class KerasPlayer(Player):
 
         return call
 
-    def functional(self, inputs: list[Array], free: bool) -> tuple[keras.Model, Any]:
-        """A functional model around a new module, in float32, with unknown sizes if ``free``."""
+    def functional(self, inputs: list[Array], free: list[bool]) -> tuple[keras.Model, Any]:
+        """A functional model around a new module, in float32; the ``free`` inputs' sizes unknown."""
         symbols = [
             keras.Input(
-                [None if free and is_image(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],
+                [None if any_size and size_axes(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],
+                batch_size=None if len(x) == len(inputs[0]) else len(x),
                 dtype=str(x.dtype),
             )
-            for x, a in zip(self.own(inputs), self.setup.axes, strict=True)
+            for x, a, any_size in zip(self.own(inputs), self.setup.axes, free, strict=True)
         ]
         module, outputs = self.built("float32", symbols)
         return keras.Model(symbols, outputs), module
 
     def restored(self, module: Any, inputs: list[Array], folder: Path) -> Any:
-        model, inner = self.functional(inputs, free=False)
+        model, inner = self.functional(inputs, free=[False] * len(inputs))
         port(module, inner)
         model.save(folder / "model.keras")
         cls = type(inner)

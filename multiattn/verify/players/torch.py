@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from multiattn.verify.player import Array, Arrays, Player, Step, Way, is_image, serve
+from multiattn.verify.player import Array, Arrays, Player, Step, Way, serve, size_axes
 from multiattn.weights import load_state_dict
 from multiattn.weights.walk import TorchSlot
 
@@ -55,13 +55,13 @@ class TorchPlayer(Player):
         return {"torch.compile": lambda xs: self.forward(whole, xs)}
 
     def unknown_sizes(
-        self, module: nn.Module, inputs: list[Array], free: bool
+        self, module: nn.Module, inputs: list[Array], free: list[bool]
     ) -> dict[str, Way | str]:
         if self.setup.method is not None:
             return {"torch.export": "the case calls a method"}
         examples, dynamic = [], []
-        for array, axes in zip(inputs, self.setup.axes, strict=True):
-            unknown = [0, *range(2, array.ndim)] if free and is_image(axes) else [0]
+        for array, axes, any_size in zip(inputs, self.setup.axes, free, strict=True):
+            unknown = [0, *size_axes(axes)] if any_size else [0]
             shape = [n * 2 if axis in unknown else n for axis, n in enumerate(array.shape)]
             examples.append(torch.zeros(shape, dtype=torch.from_numpy(array).dtype))
             dynamic.append(dict.fromkeys(unknown, torch.export.Dim.AUTO))

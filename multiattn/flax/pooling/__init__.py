@@ -1,0 +1,5 @@
+from multiattn.flax.pooling.border_align import BorderAlign
+
+__all__ = [
+    "BorderAlign",
+]

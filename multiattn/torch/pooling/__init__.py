@@ -1,0 +1,5 @@
+from multiattn.torch.pooling.border_align import BorderAlign
+
+__all__ = [
+    "BorderAlign",
+]
