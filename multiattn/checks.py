@@ -71,8 +71,22 @@ def sizes(module: object, expected: Sequence[int | None], **inputs: Sequence[int
             fail(module, f"{name} has size {tuple(actual)}, expected {tuple(expected)}")
 
 
+def several(module: object, **inputs: Sequence[int | None]) -> None:
+    """Every input's size must make more than one position, as far as it is known."""
+    for name, size in inputs.items():
+        if all(isinstance(n, int) and n == 1 for n in size):
+            fail(module, f"{name} has size {tuple(size)}, expected more than one position")
+
+
 def nonempty(module: object, **options: Collection[object]) -> None:
     """Every option must have at least one element."""
     for name, value in options.items():
         if not len(value):
             fail(module, f"{name} must not be empty")
+
+
+def length(module: object, count: int, **options: Collection[object]) -> None:
+    """Every option must have so many elements."""
+    for name, value in options.items():
+        if len(value) != count:
+            fail(module, f"{name} ({value!r}) must have {count} elements")

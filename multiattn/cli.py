@@ -1,5 +1,6 @@
-"""The command line: ``multiattn list | info | port | verify | demo``."""
+"""The command line: ``multiattn list | info | port | verify | bench | demo``."""
 
+import json as json_format
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
+from multiattn import bench as benches
 from multiattn import catalog, options, weights
 from multiattn.verify import referee
 from multiattn.verify.cases import DEFAULT_FOLDER, read_cases
@@ -125,7 +127,7 @@ def port(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Modules; all if none is named.")
+        list[str] | None, typer.Argument(help="Modules, or files of cases; all if none is named.")
     ] = None,
     runtime: Annotated[
         list[str] | None, typer.Option(help=f"Where: {', '.join(RUNTIMES)}; all by default.")
@@ -147,7 +149,11 @@ def verify(
             if one not in known:
                 fail(f"{one!r} is not one of {', '.join(known)}")
     try:
-        played = list(read_cases(cases, [catalog.info(name).name for name in names or []]))
+        named = [
+            name if (cases / f"{name}.json").exists() else catalog.info(name).name
+            for name in names or []
+        ]
+        played = list(read_cases(cases, named))
     except ValueError as error:
         fail(error)
     if not played:
@@ -173,6 +179,78 @@ def verify(
     total = len(verdict.results)
     console.print(f"{total - len(verdict.failures)} passed, {len(verdict.failures)} failed")
     if verdict.failures or not any(result.passed for result in verdict.results):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=EXTRA)
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A module's name or alias, or a backbone's.")],
+    runtime: Annotated[
+        list[str] | None, typer.Option(help=f"Where: {', '.join(RUNTIMES)}; all by default.")
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the inputs, one for all or one each: 56, 56x48 or 64x56x48."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="How many inputs at a time.")] = 8,
+    seconds: Annotated[float, typer.Option(help="How long a figure is measured.")] = 2.0,
+    json: Annotated[Path | None, typer.Option(help="Writes the figures to this file.")] = None,
+) -> None:
+    """Measures what a module costs in each runtime.
+
+    Times are the median of repeated calls and half the distance between their quartiles, in PyTorch
+    eager, in Keras compiled as predict and fit do it, in Flax under nnx.jit. "+ backward" is a call
+    in training mode with the gradients of parameters and, but for backbones, inputs. Each runtime
+    has a process of its own, with as many threads as OMP_NUM_THREADS says, or as there are cores.
+
+    Memory is what is held at the worst moment of a call beyond what is held between calls: what was
+    computed on the way, and gradients; not weights and inputs. It is the process's high-water mark,
+    on an accelerator the framework's own.
+
+    Multiply-adds are those of convolutions, matrix products and attention in a forward pass on one
+    image, counted in PyTorch.
+
+    A module's option that is called as one here goes behind two dashes:
+
+    multiattn bench CBAM --channels 64 --size 56
+
+    multiattn bench GlobalFilter --runtime torch -- --size "[14, 14]"
+    """
+    runtimes = tuple(dict.fromkeys(runtime or RUNTIMES))
+    if unknown := [one for one in runtimes if one not in RUNTIMES]:
+        fail(f"{unknown[0]!r} is not one of {', '.join(RUNTIMES)}")
+    costs: dict[str, benches.Costs | str] = {}
+    failures = []
+    try:
+        request = benches.plan(name, options.parse(context.args), size or (), batch, seconds)
+        for one in runtimes:
+            if absent := benches.missing(one):
+                costs[one] = f"{' and '.join(absent)} not installed"
+                continue
+            try:
+                with console.status(one):
+                    costs[one] = benches.measure(request, one)
+            except benches.RuntimeFailure as failure:
+                costs[one] = "failed"
+                failures.append(failure)
+        torch = costs.get("torch")
+        if isinstance(torch, benches.Costs):
+            multiply_adds = torch.multiply_adds
+        else:
+            multiply_adds = benches.count(request)
+    except (ValueError, benches.RuntimeFailure) as error:
+        fail(error)
+    console.print(f"[bold]{escape(request.describe())}[/]", highlight=False)
+    if multiply_adds is not None:
+        console.print(f"{benches.amount(multiply_adds)} multiply-adds an image", highlight=False)
+    console.print(benches.table(costs), highlight=False)
+    if json:
+        figures = benches.report(request, costs, multiply_adds)
+        json.write_text(json_format.dumps(figures, indent=1) + "\n", "utf-8")
+    for failure in failures:
+        console.print(f"[red]{escape(str(failure))}[/]\n{escape(failure.output)}", highlight=False)
+    if failures or all(isinstance(one, str) for one in costs.values()):
         raise typer.Exit(1)
 
 

@@ -28,6 +28,25 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A published network.
+
+    Args:
+        options: the class's, where they differ from its defaults.
+        parameters: how many, with 1000 classes.
+        input_size: height and width of the images it was trained on.
+        mean: of each colour, which was taken from images in [0, 1].
+        std: of each colour, by which they were divided then.
+    """
+
+    options: Mapping[str, Any]
+    parameters: int
+    input_size: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
 class Entry:
     """What the catalog says of a module.
 
@@ -49,6 +68,7 @@ class Entry:
             "square", or "fixed" where the options or another input say it; by default "any".
         pass_over: patterns of names in files that are constants of ours.
         origins: rename tables by origin.
+        models: published networks of this class by name.
     """
 
     name: str
@@ -67,6 +87,7 @@ class Entry:
     sizes: tuple[str | int, ...] = ()
     pass_over: tuple[str, ...] = ()
     origins: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
 
 
 def _rule(row: Mapping[str, Any]) -> Rule:
@@ -85,6 +106,10 @@ def _entry(name: str, kind: str, table: Mapping[str, Any]) -> Entry:
         origin: tuple(_rule(row) for row in rows)
         for origin, rows in table.get("origins", {}).items()
     }
+    values["models"] = {
+        model: Model(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()})
+        for model, row in table.get("models", {}).items()
+    }
     return Entry(name=name, kind=kind, **values)
 
 
@@ -101,16 +126,32 @@ def entries() -> Mapping[str, Entry]:
 
 
 def info(name: str) -> Entry:
-    """The entry of a module, by its name or an alias, in any case.
+    """The entry of a module, by its name or an alias, or by a published network's; in any case.
 
     Raises:
         ValueError: no such module; the message has the names that come near.
     """
-    names = {one.lower(): entry for entry in entries().values() for one in entry.aliases}
-    names |= {one.lower(): entry for one, entry in entries().items()}
+    return find(name)[0]
+
+
+def find(name: str) -> tuple[Entry, Mapping[str, Any]]:
+    """The entry of a name, as in ``info``, and the options that a published network has.
+
+    Raises:
+        ValueError: see ``info``.
+    """
+    names: dict[str, tuple[Entry, Mapping[str, Any]]] = {}
+    for entry in entries().values():
+        names |= {one.lower(): (entry, {}) for one in entry.aliases}
+    for one, entry in entries().items():
+        names |= {model.lower(): (entry, m.options) for model, m in entry.models.items()}
+        names[one.lower()] = entry, {}
     if name.lower() in names:
         return names[name.lower()]
-    near = dict.fromkeys(names[one].name for one in difflib.get_close_matches(name.lower(), names))
+    near = dict.fromkeys(
+        one if names[one][1] else names[one][0].name
+        for one in difflib.get_close_matches(name.lower(), names)
+    )
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(f"there is no module {name!r}{hint}")
 
@@ -122,10 +163,31 @@ def list_modules(pattern: str = "*", *, kind: str | None = None) -> list[str]:
         pattern: a shell pattern, or a part of the name or of an alias; case doesn't matter.
         kind: only this kind.
     """
-    glob = pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"
+    glob = _glob(pattern)
     return [
         entry.name
         for entry in entries().values()
         if kind in (None, entry.kind)
         and any(fnmatch.fnmatchcase(one.lower(), glob) for one in (entry.name, *entry.aliases))
     ]
+
+
+def list_models(pattern: str = "*", *, cls: str | None = None) -> list[str]:
+    """The names of the published networks.
+
+    Args:
+        pattern: a shell pattern, or a part of the name; case doesn't matter.
+        cls: only those of this class.
+    """
+    glob = _glob(pattern)
+    return [
+        model
+        for entry in entries().values()
+        if cls in (None, entry.name)
+        for model in entry.models
+        if fnmatch.fnmatchcase(model.lower(), glob)
+    ]
+
+
+def _glob(pattern: str) -> str:
+    return pattern.lower() if any(c in pattern for c in "*?[") else f"*{pattern.lower()}*"

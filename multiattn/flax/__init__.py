@@ -19,14 +19,17 @@ from multiattn.flax.spatial import *
 from multiattn.flax.token import *
 
 
-def create(name: str, **options: Any) -> Any:
-    """Makes a module by its name or an alias.
+def create(name: str, *args: Any, **options: Any) -> Any:
+    """Makes a module by its name or an alias, or a network by the name it was published under.
 
     Args:
-        name: as in ``multiattn.list_modules()``; case doesn't matter.
-        **options: the module's own.
+        name: as in ``multiattn.list_modules()`` or ``multiattn.list_models()``; case doesn't
+            matter.
+        *args: the module's positional ones.
+        **options: the module's own; of a published network those that are to be otherwise.
 
     Raises:
         ValueError: there is no such module, or an option is not accepted.
     """
-    return globals()[catalog.info(name).name](**options)
+    entry, published = catalog.find(name)
+    return globals()[entry.name](*args, **{**published, **options})

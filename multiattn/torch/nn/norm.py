@@ -1,4 +1,4 @@
-from torch import nn
+from torch import Tensor, nn
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -17,3 +17,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features, eps=eps, momentum=momentum)
         if not scale:
             self.weight = None
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """torch.nn.LayerNorm over the channels of (N, C, H, W), at each position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)

@@ -65,7 +65,9 @@ class TorchPlayer(Player):
             shape = [n * 2 if axis in unknown else n for axis, n in enumerate(array.shape)]
             examples.append(torch.zeros(shape, dtype=torch.from_numpy(array).dtype))
             dynamic.append(dict.fromkeys(unknown, torch.export.Dim.AUTO))
-        program = torch.export.export(module, tuple(examples), dynamic_shapes=dynamic).module()
+        # a size of 1 in an example, or only in a call, is to be as any other
+        with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+            program = torch.export.export(module, tuple(examples), dynamic_shapes=dynamic).module()
         return {"torch.export": lambda arrays: self.forward(program, arrays)}
 
     def restored(self, module: nn.Module, inputs: list[Array], folder: Path) -> nn.Module:
