@@ -17,12 +17,14 @@ class Rule:
     Args:
         match: regular expression, searched in the running name.
         to: replacement for the match, with groups as in ``re.sub``; None passes the name over.
+        offset: added to the groups, which are numbers then: an origin that counts from one.
         axes: axis order of the tensor at its origin, ``h w i o -> o i h w``.
         take: (axis, indices): the tensor's entries along an axis, in our order.
     """
 
     match: str
     to: str | None = None
+    offset: int = 0
     axes: str | None = None
     take: tuple[int, tuple[int, ...]] | None = None
 

@@ -61,6 +61,11 @@ AMPLIFIED = 4
 AMPLIFIED_IN_TORCH = 10
 
 
+# A rounding may cross a kink (a ReLU's zero, a maximum's tie) that another doesn't, and there the
+# gradient jumps: float32 is right if it is with one of so many roundings of the inputs.
+ROUNDINGS = 6
+
+
 @dataclass(frozen=True)
 class Result:
     """What came of one check.
@@ -211,6 +216,7 @@ class Match:
         self.others = case.inputs_of(other_shapes(case, self.sizes))
         self.names: dict[str, str] = {}
         self.made: tuple[str, bool] | None = None
+        self.nudge = 0
 
     def play(self, levels: Sequence[str]) -> Iterator[Result]:
         """The results of these levels, a failing one where the player itself has failed."""
@@ -271,7 +277,8 @@ class Match:
         rounded: bool = False,
         prefix: str = "input",
     ) -> Arrays:
-        return protocol.numbered(prefix, [self.cast(x, dtype, rounded) for x in arrays])
+        cast = [nudged(self.cast(x, dtype, rounded), self.nudge) for x in arrays]
+        return protocol.numbered(prefix, cast)
 
     def forward(
         self, dtype: str, rounded: bool = False, arrays: Sequence[NDArray[Any]] | None = None
@@ -345,9 +352,19 @@ class Match:
             self.reference.single, amplified = worst, {}
             if any(error > tolerance.of(kind) for kind, error in worst.items()):
                 amplified = self.rounding(tolerance)
+                self.make("float32")
+        limits = {kind: max(tolerance.of(kind), amplified.get(kind, 0.0)) for kind in measured}
+        for self.nudge in range(1, ROUNDINGS):
+            if all(max(e.values(), default=0.0) <= limits[kind] for kind, e in measured.items()):
+                break
+            again = self.measure("float32", tolerance)
+            measured = {
+                kind: min(errors, again[kind], key=lambda e: max(e.values(), default=0.0))
+                for kind, errors in measured.items()
+            }
+        self.nudge = 0
         for kind, errors in measured.items():
-            limit = max(tolerance.of(kind), amplified.get(kind, 0.0))
-            yield self.compared("single", kind, errors, limit)
+            yield self.compared("single", kind, errors, limits[kind])
         state = {name: self.cast(array, "float32") for name, array in self.case.state.items()}
         reply, arrays = self.player.ask(
             "mixed_precision",
@@ -430,7 +447,9 @@ class Match:
             before = [one["shape"] for one in self.case.expected["eval"]]
             pairs = zip(outputs, before, strict=True)
             if not all(n and len(x) * (batch - 1) == n[0] * batch for x, n in pairs):
-                yield self.result("shapes", "other sizes", passed=None, note="outputs have no batch")
+                yield self.result(
+                    "shapes", "other sizes", passed=None, note="outputs have no batch"
+                )
                 return
             one_by_one = [
                 self.forward(
@@ -464,6 +483,14 @@ class Match:
 
 # Options that bind a module to one size of its inputs.
 FIXED_SIZE_OPTIONS = ("input_size", "img_size", "feat_size", "size")
+
+
+def nudged(array: NDArray[Any], seed: int) -> NDArray[Any]:
+    """The array with each floating value moved at random to one next to it; as it is for 0."""
+    if not seed or array.dtype.kind != "f":
+        return array
+    steps = np.random.default_rng(seed).choice([-np.inf, np.inf], array.shape)
+    return np.nextafter(array, steps.astype(array.dtype))
 
 
 def figures(expected: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Runs rename tables: from names and layouts of other origins to canonical ones."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,14 @@ def rename(table: Iterable[Rule], name: str) -> Renamed:
         if re.search(rule.match, name):
             if rule.to is None:
                 return Renamed(None)
-            name = re.sub(rule.match, rule.to, name)
+            name = re.sub(rule.match, _shifted(rule) if rule.offset else rule.to, name)
             if rule.axes or rule.take:
                 steps.append(rule)
     return Renamed(name, tuple(steps))
+
+
+def _shifted(rule: Rule) -> Callable[[re.Match[str]], str]:
+    """The replacement with the offset added to the groups."""
+    return lambda found: re.sub(
+        r"\\(\d)", lambda group: str(int(found[int(group[1])]) + rule.offset), rule.to or ""
+    )

@@ -50,9 +50,6 @@ def _building(setup: Callable) -> Callable:
         shapes = dict(signature.bind(self, *args, **kwargs).arguments)
         shapes = {name: s for name, s in list(shapes.items())[1:] if s is not None}
         first = next(iter(shapes.values()))
-        self.input_spec = tree.map_shape_structure(
-            lambda shape: keras.InputSpec(ndim=len(shape), axes={-1: shape[-1]}), first
-        )
         policy = keras.config.dtype_policy()
         filtering = keras.config.is_traceback_filtering_enabled()
         keras.config.set_dtype_policy(self.dtype_policy)
@@ -72,6 +69,9 @@ def _building(setup: Callable) -> Callable:
             keras.config.set_dtype_policy(policy)
             if filtering:
                 keras.config.enable_traceback_filtering()
+        self.input_spec = tree.map_shape_structure(
+            lambda shape: keras.InputSpec(ndim=len(shape), axes={-1: shape[-1]}), first
+        )
 
     build.__name__ = "build"
     return build
@@ -109,11 +109,26 @@ class SelfDescribing:
             variable.assign(store[name])
 
 
+def method(function: Callable) -> Callable:
+    """A further method that computes: it builds the module if need be, and has its dtype."""
+
+    @functools.wraps(function)
+    def call(self, x, *args, **kwargs):
+        if not self.built:
+            self.build(x.shape)
+            self.built = True
+        with backend.AutocastScope(self.compute_dtype):
+            return function(self, x, *args, **kwargs)
+
+    return call
+
+
 class Module(SelfDescribing, keras.layers.Layer):
     """Base class of the modules: `setup` makes the sublayers and weights, `call` computes.
 
     A subclass writes `setup(self, shape)` or, for several inputs, `setup(self, x_shape, y_shape)`:
-    the names of `call`'s arguments with `_shape` appended, optional ones with the default None.
+    the names of `call`'s arguments with `_shape` appended, optional ones with the default None;
+    for `call(self, *inputs)` it is `setup(self, inputs_shape)`, with a tuple of shapes.
     What `setup` makes has the module's dtype policy, and is built when the module is.
 
     Attributes:
@@ -142,11 +157,13 @@ class Module(SelfDescribing, keras.layers.Layer):
     build = _building(setup)
 
     def compute_output_shape(self, *shapes, **named_shapes):
-        spec = self.compute_output_spec(**self._inputs(*shapes, **named_shapes))
+        spec = self._common_spec(self._inputs(*shapes, **named_shapes))
         return tree.map_structure(lambda x: x.shape, spec)
 
     def compute_output_spec(self, *args, **kwargs):
-        inputs = inspect.signature(self.call).bind(*args, **kwargs).arguments
+        return self._common_spec(inspect.signature(self.call).bind(*args, **kwargs).arguments)
+
+    def _common_spec(self, inputs: dict[str, Any]) -> Any:
         return tree.map_structure(_common, *(self._spec(inputs, trial) for trial in (0, 1)))
 
     def _inputs(self, *shapes, **named_shapes) -> dict[str, Any]:
@@ -177,8 +194,9 @@ class Module(SelfDescribing, keras.layers.Layer):
             name: tree.map_structure(functools.partial(sized, name), x)
             for name, x in inputs.items()
         }
+        call = inspect.BoundArguments(inspect.signature(self.call), inputs)  # type: ignore[arg-type]
         # not Keras's method, which words every error anew
-        return backend.compute_output_spec(self.call, **inputs)
+        return backend.compute_output_spec(self.call, *call.args, **call.kwargs)
 
 
 def _common(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:

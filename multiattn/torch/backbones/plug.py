@@ -21,7 +21,7 @@ def plug(module: str | type[nn.Module], channels: int, **options: Any) -> nn.Mod
         from multiattn import torch  # the whole tree, of which this is a part
 
         module = getattr(torch, catalog.info(module).name)
-    parameters = inspect.signature(module).parameters.values()
+    _, *parameters = inspect.signature(module.__init__).parameters.values()
     widths = [channels] if any(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) else []
     return module(*widths, **options)
 

@@ -85,7 +85,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.se = se
         self.drop_path = DropPath(drop_path)
-        self.downsample = None
+        downsample = None
         if stride != 1 or in_channels != out_channels:
             unchanged = stride == dilation == 1
             if avg_down:
@@ -95,7 +95,8 @@ class ResidualBlock(nn.Module):
                 layers, kernel_size = [], 1 if unchanged else down_kernel_size
             shape = {"stride": stride, "dilation": first_dilation, "bias": bias}
             layers.append(conv(in_channels, out_channels, kernel_size, **shape))
-            self.downsample = nn.Sequential(*layers, nn.BatchNorm2d(out_channels, eps))
+            downsample = nn.Sequential(*layers, nn.BatchNorm2d(out_channels, eps))
+        self.downsample = downsample
 
     def branch(self, x: Tensor) -> Tensor:
         """What is added."""
@@ -300,46 +301,46 @@ class ResNet(nn.Module):
         checks.choice(self, places, attention_position=attention_position)
         if block == "basic" and (cardinality, base_width) != (1, 64):
             checks.fail(self, "basic blocks have neither cardinality nor base_width")
+        self.ceil_mode = stem_pool == "max_ceil"
         self.features_only = features_only
-        options = per_stage(attention_options, 4)
+        attention_options = per_stage(attention_options, 4)
 
         def attend(stage: int, position: str, width: int, **more: int) -> nn.Module | None:
             if attention and position == attention_position and stage in attention_stages:
-                return plug(attention, width, **more, **options[stage - 1])
+                return plug(attention, width, **more, **attention_options[stage - 1])
             return None
 
-        layer = {"bias": conv_bias}
+        bias = {"bias": conv_bias}
         if stem_type == "":
             channels = stem_width
-            self.conv1 = conv(in_channels, channels, 7, stride=2, **layer)
+            self.conv1 = conv(in_channels, channels, 7, stride=2, **bias)
         else:
             channels = 2 * stem_width
             first = stem_width if stem_type == "deep" else 3 * (stem_width // 4)
             self.conv1 = nn.Sequential(
-                conv(in_channels, first, 3, stride=2, **layer),
+                conv(in_channels, first, 3, stride=2, **bias),
                 nn.BatchNorm2d(first, norm_eps),
                 nn.ReLU(),
-                conv(first, stem_width, 3, **layer),
+                conv(first, stem_width, 3, **bias),
                 nn.BatchNorm2d(stem_width, norm_eps),
                 nn.ReLU(),
-                conv(stem_width, channels, 3, **layer),
+                conv(stem_width, channels, 3, **bias),
             )
         self.bn1 = nn.BatchNorm2d(channels, norm_eps)
+        maxpool = None
         if stem_pool == "conv":
-            self.maxpool = nn.Sequential(
-                conv(channels, channels, 3, stride=2, **layer),
+            maxpool = nn.Sequential(
+                conv(channels, channels, 3, stride=2, **bias),
                 nn.BatchNorm2d(channels, norm_eps),
                 nn.ReLU(),
             )
-        else:
-            ceil = stem_pool == "max_ceil"
-            self.maxpool = nn.MaxPool2d(3, 2, 0 if ceil else 1, ceil_mode=ceil)
+        self.maxpool = maxpool
 
-        layer |= {"eps": norm_eps, "reduce_first": block_reduce_first}
-        layer |= {"down_kernel_size": down_kernel_size, "avg_down": avg_down}
+        more = {"bias": conv_bias, "eps": norm_eps, "reduce_first": block_reduce_first}
+        more |= {"down_kernel_size": down_kernel_size, "avg_down": avg_down}
         if block == "bottleneck":
-            layer |= {"cardinality": cardinality, "base_width": base_width}
-            layer |= {"stride_on_1x1": stride_on_1x1}
+            more |= {"cardinality": cardinality, "base_width": base_width}
+            more |= {"stride_on_1x1": stride_on_1x1}
         cls = BasicBlock if block == "basic" else Bottleneck
         expansion = 1 if block == "basic" else 4
         total, number = sum(depths), 0
@@ -354,7 +355,8 @@ class ResNet(nn.Module):
                 shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
                 rate = drop_path * number / max(total - 1, 1)
                 place = partial(attend, stage)
-                blocks.append(cls(channels, planes, **shape, attend=place, drop_path=rate, **layer))
+                options = {"attend": place, "drop_path": rate, **more}
+                blocks.append(cls(channels, planes, **shape, **options))
                 channels, stride, first_dilation = planes * expansion, 1, dilation
                 number += 1
             setattr(self, f"layer{stage}", blocks)
@@ -368,7 +370,10 @@ class ResNet(nn.Module):
         """The stem's map, of half the size, and those of the four stages."""
         x = F.relu(self.bn1(self.conv1(x)))
         features = [x]
-        x = self.maxpool(x)
+        if self.maxpool is None:
+            x = F.max_pool2d(x, 3, 2, 0 if self.ceil_mode else 1, ceil_mode=self.ceil_mode)
+        else:
+            x = self.maxpool(x)
         for layer, attention in (
             (self.layer1, self.attn1),
             (self.layer2, self.attn2),

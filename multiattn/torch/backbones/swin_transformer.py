@@ -23,8 +23,9 @@ class WindowAttention(nn.Module):
         attn_dropout: on the attention weights.
         proj_dropout: on the output.
 
-    Shape: (B, L, C), mask (windows, L, L) or None -> (B, L, C), for B images times windows of L
-        places
+    Shape:
+        (B, L, C) -> (B, L, C) for B images times windows of L places; window_mask, which is added
+        to the scores, is (windows, L, L) or None
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.proj_dropout = nn.Dropout(proj_dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, window_mask: Tensor | None) -> Tensor:
         windows, length, channels = x.shape
         qkv = self.qkv(x).reshape(windows, length, 3, self.num_heads, -1)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]
-        if mask is not None:
-            bias = (bias + mask[:, None]).repeat(windows // len(mask), 1, 1, 1)
+        if window_mask is not None:
+            bias = (bias + window_mask[:, None]).repeat(windows // window_mask.shape[0], 1, 1, 1)
         attended = F.scaled_dot_product_attention(
             queries, keys, values, bias, self.attn_dropout if self.training else 0.0
         )

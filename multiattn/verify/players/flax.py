@@ -1,6 +1,7 @@
 """The Flax player: float64, jitted without optimisation, with a persistent compilation cache."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ class FlaxPlayer(Player):
     def __init__(self) -> None:
         super().__init__()
         use_compilation_cache(jax)
-        self._forward = nnx.jit(lambda module, inputs: self.call(module, *inputs))
-        self._step = nnx.jit(self._gradients)
+        # what is called is no part of the arguments: a case's method must not find another's trace
+        self._forward = cache(
+            lambda method: nnx.jit(lambda module, inputs: self.call(module, *inputs))
+        )
+        self._step = cache(lambda method: nnx.jit(lambda *args: self._gradients(*args)))
 
     def make(self, precision: str, inputs: list[Array], **changes: Any) -> nnx.Module:
         options = {**self.setup.options, "param_dtype": jnp.dtype(precision), **changes}
@@ -48,7 +52,7 @@ class FlaxPlayer(Player):
         return [to_first(np.asarray(x), a) for x, a in zip(outputs, axes, strict=True)]
 
     def forward(self, module: nnx.Module, inputs: list[Array]) -> list[Array]:
-        return self.canonical(self._forward(module, self.own(inputs)))
+        return self.canonical(self._forward(self.setup.method)(module, self.own(inputs)))
 
     def _gradients(
         self, module: nnx.Module, inputs: list[jax.Array], cotangents: list[jax.Array]
@@ -74,7 +78,9 @@ class FlaxPlayer(Player):
     ) -> Step:
         weights = [to_last(c, a) for c, a in zip(cotangents, self.setup.output_axes, strict=True)]
         module.train() if training else module.eval()
-        outputs, input_grads, param_grads = self._step(module, self.own(inputs), weights)
+        outputs, input_grads, param_grads = self._step(self.setup.method)(
+            module, self.own(inputs), weights
+        )
         module.eval()
         gradients = nnx.clone(module)
         nnx.update(gradients, param_grads)

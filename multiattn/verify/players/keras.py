@@ -130,7 +130,7 @@ class KerasPlayer(Player):
         return call
 
     def functional(self, inputs: list[Array], free: list[bool]) -> tuple[keras.Model, Any]:
-        """A functional model around a new module, in float32; the ``free`` inputs' sizes unknown."""
+        """A float32 functional model around a new module; sizes of ``free`` inputs unknown."""
         symbols = [
             keras.Input(
                 [None if any_size and size_axes(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],

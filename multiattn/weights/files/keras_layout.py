@@ -2,9 +2,14 @@
 
 Keras writes a group per layer, named by the attribute that holds it, and in that a group `vars`
 with the layer's variables: by name where the layer says so (this package's layers do), else by
-number. Members of functional and sequential models are groups under `layers`, with the layer's own
-name as an attribute of its `vars`. A group without `vars` is a list.
+number. Members of functional and sequential models are groups under `layers`, named by their class,
+with the layer's own name as an attribute of its `vars`. A group without `vars` is a list.
+
+The `.h5` files of older Kerases have a group per layer with the variables by name, one level deeper,
+under the layer's name again.
 """
+
+import re
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,6 +20,20 @@ from multiattn.weights.files.h5_tree import Dataset, Group
 STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
 NAMES = {"kernel": "weight", "embeddings": "weight", **STATISTICS}
 NORM_NAMES = {"gamma": "weight", "beta": "bias", **STATISTICS}
+
+# What the variables of stock layers in a model are, which their files only number.
+KERNEL = ("kernel", "bias")
+NUMBERED = {
+    "conv1d": KERNEL,
+    "conv2d": KERNEL,
+    "conv3d": KERNEL,
+    "dense": KERNEL,
+    "embedding": ("embeddings",),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "layer_normalization": ("gamma", "beta"),
+    "group_normalization": ("gamma", "beta"),
+    "layer_scale": ("gamma",),  # of keras.applications
+}
 
 UNNAMED = (
     "has {:.80}, which is no named variable of a Keras layer: such a file can't be read without "
@@ -48,18 +67,34 @@ def interpret(root: Group, config: Any, notes: list[str]) -> Iterator[Variable]:
         notes: a note is added on what the file doesn't say.
     """
     root.groups.pop("optimizer", None)
-    return _layer(root, (), config, notes)
+    older = root.groups.get("model_weights")
+    if older is None and not root.groups.keys() & {"layers", "vars"}:
+        older = root
+    return _layer(root, (), config, notes) if older is None else _older(older)
+
+
+def _older(root: Group) -> Iterator[Variable]:
+    for layer in root.groups.values():
+        for name, inner in layer.groups.items():
+            yield from _named(inner, (name,))
+
+
+def _named(group: Group, path: tuple[str, ...]) -> Iterator[Variable]:
+    datasets = {name.removesuffix(":0"): one for name, one in group.datasets.items()}
+    yield from _variables(Group(datasets=datasets), path, leaf=True)
+    for name, inner in group.groups.items():
+        yield from _named(inner, (*path, name))
 
 
 def _layer(
-    group: Group, path: tuple[str, ...], config: Any, notes: list[str]
+    group: Group, path: tuple[str, ...], config: Any, notes: list[str], kind: str = ""
 ) -> Iterator[Variable]:
     for dataset in group.datasets.values():
         raise NeedsModelError(UNNAMED.format(dataset.path))
     inner = dict(group.groups)
     own = inner.pop("vars", Group())
     inner.pop("seed_generator", None)
-    yield from _variables(own, path, leaf=not inner)
+    yield from _variables(_numbered(own, kind), path, leaf=not inner)
     for name, member in inner.items():
         if name == "layers" and "vars" not in member.groups:
             yield from _model(member, path, config, notes)
@@ -67,6 +102,16 @@ def _layer(
         if "vars" not in member.groups:
             notes.append(UNORDERED.format("/".join([*path, name]), "its classes'"))
         yield from _layer(member, (*path, name), None, notes)
+
+
+def _numbered(group: Group, kind: str) -> Group:
+    """The variables of a stock layer by name, if this is one and the file numbers them."""
+    names, numbers = NUMBERED.get(kind, ()), [str(index) for index in range(len(group.datasets))]
+    complete = len(numbers) == len(names) or (names == KERNEL and len(numbers) == 1)
+    if not complete or group.datasets.keys() != set(numbers):
+        return group
+    pairs = zip(numbers, names, strict=False)
+    return Group(datasets={name: group.datasets[number] for number, name in pairs})
 
 
 def _variables(group: Group, path: tuple[str, ...], leaf: bool) -> Iterator[Variable]:
@@ -93,7 +138,8 @@ def _model(
     for group_name, member in group.groups.items():
         name = member.groups.get("vars", member).label or group_name
         canonical_name, inner_config = known.get(name, (name, None))
-        yield from _layer(member, (*path, canonical_name), inner_config, notes)
+        kind = re.sub(r"_\d+$", "", group_name)
+        yield from _layer(member, (*path, canonical_name), inner_config, notes, kind)
 
 
 def _members(config: Any) -> dict[str, tuple[str, Any]]:

@@ -1,0 +1,26 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multiattn import catalog
+from multiattn.keras import nn
+
+Options = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+def plug(module: str | type[nn.Module], **options: Any) -> nn.Module:
+    """A module for a place in a network.
+
+    Args:
+        module: the name or an alias that it has here, or a class.
+        **options: its options.
+    """
+    if isinstance(module, str):
+        from multiattn import keras  # the whole tree, of which this is a part
+
+        module = getattr(keras, catalog.info(module).name)
+    return module(**options)
+
+
+def per_stage(options: Options, stages: int) -> Sequence[Mapping[str, Any]]:
+    """Options given once, or once per stage: once per stage."""
+    return options if isinstance(options, Sequence) else [options or {}] * stages
