@@ -1,9 +1,10 @@
 # `make demo`: the weights of a network trained in PyTorch, in Keras and in Flax.
 # `make test`: everything that must hold. `make verify`: every case in every runtime.
+# `make benchmarks`: speed beside the peers, written to benchmarks/README.md.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint verify clean
+.PHONY: demo test lint verify peers benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/multiattn demo
@@ -24,6 +25,15 @@ lint: .venv/installed
 
 verify: .venv/installed
 	$(BIN)/multiattn verify
+
+# Their own dependencies would replace PyTorch.
+peers: .venv/peers
+.venv/peers: .venv/installed
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt timm torchvision
+	touch $@
+
+benchmarks: .venv/peers
+	$(BIN)/python -m benchmarks.run
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -4,7 +4,7 @@ Importing this package imports no framework: take modules from ``multiattn.torch
 ``multiattn.keras`` or ``multiattn.flax``.
 """
 
-from multiattn.catalog import info, list_modules
+from multiattn.catalog import info, list_models, list_modules
 from multiattn.weights import (
     FileError,
     LoadError,
@@ -23,6 +23,7 @@ __all__ = [
     "LoadError",
     "Report",
     "info",
+    "list_models",
     "list_modules",
     "load_state_dict",
     "load_weights",

@@ -66,8 +66,8 @@ def info(
     multiattn info CoordAttention --channels 64
     """
     try:
-        entry = catalog.info(name)
-        given = options.parse(context.args)
+        entry, published = catalog.find(name)
+        given = {**published, **options.parse(context.args)}
         count = f"{options.parameters(entry, given):,}" if given else ""
     except (ValueError, ImportError) as error:
         fail(error)
@@ -82,6 +82,7 @@ def info(
         "made of": ", ".join(entry.parts),
         "vectors from": f"{entry.source} ({entry.licence})",
         "loads names of": ", ".join(entry.origins),
+        "published": ", ".join(entry.models),
         "parameters": count,
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -97,7 +98,12 @@ def port(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="The file to read.")],
     target: Annotated[Path, typer.Argument(help="The file to write; its suffix is the format.")],
-    module: Annotated[str, typer.Option(help="The module whose weights they are.")],
+    module: Annotated[
+        str,
+        typer.Option(
+            "--module", "--model", help="Whose weights they are: a module or published network."
+        ),
+    ],
 ) -> None:
     """Checks a file of weights against a module and writes it in another format.
 
@@ -106,9 +112,10 @@ def port(
     multiattn port coordatt.pth coordatt.safetensors --module CoordAttention --channels 64
     """
     try:
-        entry = catalog.info(module)
+        entry, published = catalog.find(module)
         state, notes = weights.files.read(source)
-        found = options.infer(entry, options.parse(context.args), state)
+        given = {**published, **options.parse(context.args)}
+        found = options.infer(entry, given, state, options.WIDTHS if published else None)
         arrays, report = weights.fit(options.make(entry, found), state)
         if target.suffix == ".keras":
             model = options.keras_model(entry, found)
@@ -119,8 +126,8 @@ def port(
     except (ValueError, ImportError) as error:
         fail(error)
     report.notes[:0] = notes
-    given = ", ".join(f"{name}={value!r}" for name, value in found.items())
-    console.print(f"[bold]{entry.name}[/]({given}): {source} -> {target}", highlight=False)
+    shown = ", ".join(f"{name}={value!r}" for name, value in found.items())
+    console.print(f"[bold]{entry.name}[/]({shown}): {source} -> {target}", highlight=False)
     console.print(str(report), highlight=False, markup=False)
 
 
@@ -204,9 +211,9 @@ def bench(
     in training mode with the gradients of parameters and, but for backbones, inputs. Each runtime
     has a process of its own, with as many threads as OMP_NUM_THREADS says, or as there are cores.
 
-    Memory is what is held at the worst moment of a call beyond what is held between calls: what was
-    computed on the way, and gradients; not weights and inputs. It is the process's high-water mark,
-    on an accelerator the framework's own.
+    Memory is what is held at the worst moment of a call beyond what is held between calls: what is
+    computed on the way, and gradients; not weights and inputs. It is told by the process's
+    high-water mark; by the framework's own count in TensorFlow, and on accelerators.
 
     Multiply-adds are those of convolutions, matrix products and attention in a forward pass on one
     image, counted in PyTorch.
@@ -220,37 +227,24 @@ def bench(
     runtimes = tuple(dict.fromkeys(runtime or RUNTIMES))
     if unknown := [one for one in runtimes if one not in RUNTIMES]:
         fail(f"{unknown[0]!r} is not one of {', '.join(RUNTIMES)}")
-    costs: dict[str, benches.Costs | str] = {}
-    failures = []
     try:
         request = benches.plan(name, options.parse(context.args), size or (), batch, seconds)
-        for one in runtimes:
-            if absent := benches.missing(one):
-                costs[one] = f"{' and '.join(absent)} not installed"
-                continue
-            try:
-                with console.status(one):
-                    costs[one] = benches.measure(request, one)
-            except benches.RuntimeFailure as failure:
-                costs[one] = "failed"
-                failures.append(failure)
-        torch = costs.get("torch")
-        if isinstance(torch, benches.Costs):
-            multiply_adds = torch.multiply_adds
-        else:
-            multiply_adds = benches.count(request)
-    except (ValueError, benches.RuntimeFailure) as error:
+        with console.status("") as status:
+            found = benches.survey(request, runtimes, status.update)
+    except ValueError as error:
         fail(error)
     console.print(f"[bold]{escape(request.describe())}[/]", highlight=False)
-    if multiply_adds is not None:
-        console.print(f"{benches.amount(multiply_adds)} multiply-adds an image", highlight=False)
-    console.print(benches.table(costs), highlight=False)
+    if found.multiply_adds is not None:
+        count = benches.amount(found.multiply_adds)
+        console.print(f"{count} multiply-adds an image", highlight=False)
+    Console(width=max(console.width, 100)).print(benches.table(found.costs), highlight=False)
     if json:
-        figures = benches.report(request, costs, multiply_adds)
+        figures = benches.report(request, found)
         json.write_text(json_format.dumps(figures, indent=1) + "\n", "utf-8")
-    for failure in failures:
-        console.print(f"[red]{escape(str(failure))}[/]\n{escape(failure.output)}", highlight=False)
-    if failures or all(isinstance(one, str) for one in costs.values()):
+    for failure in found.failures:
+        console.print(f"[red]{escape(str(failure))}[/]", highlight=False)
+        console.print(escape(failure.output), highlight=False)
+    if found.failures or not any(isinstance(one, benches.Costs) for one in found.costs.values()):
         raise typer.Exit(1)
 
 

@@ -18,6 +18,12 @@ from multiattn.weights.layout import Array
 from multiattn.weights.walk import inventory
 
 
+# What a checkpoint of a published network may have otherwise.
+WIDTHS = ("num_classes", "in_channels")
+# What binds a module to one size of its images.
+FIXED_SIZE_OPTIONS = ("input_size", "img_size")
+
+
 def _arguments(entry: Entry) -> ast.arguments:
     """The constructor's arguments in the PyTorch tree, which is read and not imported."""
     for file in (resources.files("multiattn") / "torch" / entry.kind).iterdir():
@@ -33,6 +39,17 @@ def _arguments(entry: Entry) -> ast.arguments:
 def signature(entry: Entry) -> str:
     """The options with their defaults, as they are written."""
     return ast.unparse(_arguments(entry)).removeprefix("self, ").removeprefix("self")
+
+
+def _defaults(entry: Entry) -> dict[str, Any]:
+    """The defaults of the options that have one."""
+    arguments = _arguments(entry)
+    positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+    pairs = [
+        *zip(positional, arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return {one.arg: ast.literal_eval(default) for one, default in pairs if default is not None}
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
@@ -83,19 +100,21 @@ def make(entry: Entry, options: Mapping[str, Any]) -> object:
 
 
 def keras_model(entry: Entry, options: Mapping[str, Any]) -> Any:
-    """A Keras model that consists of the module, for inputs of unknown sizes.
+    """A Keras model that consists of the module, for inputs of any size that it allows.
 
     Raises:
         ValueError: the options don't say how wide the inputs are.
     """
     keras = importlib.import_module("keras")
     cls = getattr(importlib.import_module("multiattn.keras"), entry.name)
-    width = next((options[name] for name in entry.input_widths if name in options), None)
+    known = {**_defaults(entry), **options}
+    width = next((known[name] for name in entry.input_widths if known.get(name)), None)
     if width is None:
         names = ", ".join(entry.input_widths)
         raise ValueError(f"{entry.name}: a Keras model needs one of {names}")
     widths = width if isinstance(width, (list, tuple)) else [width] * len(entry.inputs)
-    sizes = options.get("input_size")
+    size = next((known[name] for name in FIXED_SIZE_OPTIONS if known.get(name)), None)
+    sizes = [size, size] if isinstance(size, int) else size
     inputs = [
         keras.Input((*(sizes or [None] * (len(axes) - 2)), width))
         for axes, width in zip(entry.inputs, widths, strict=True)
@@ -104,13 +123,19 @@ def keras_model(entry: Entry, options: Mapping[str, Any]) -> Any:
     return keras.Model(inputs, module(*inputs))
 
 
-def infer(entry: Entry, given: Mapping[str, Any], state: Mapping[str, Array]) -> dict[str, Any]:
+def infer(
+    entry: Entry,
+    given: Mapping[str, Any],
+    state: Mapping[str, Array],
+    only: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Options under which the module has the state's names and shapes.
 
     Args:
         entry: the module.
         given: options that are known; the others are looked for among the sizes in the state.
         state: of a file.
+        only: the options that are looked for; None for all.
 
     Raises:
         LoadError: none were found; the report is that of the best attempt.
@@ -146,6 +171,7 @@ def infer(entry: Entry, given: Mapping[str, Any], state: Mapping[str, Array]) ->
         tries = [
             {**options, name: value}
             for name in types.keys() - given.keys()
+            if only is None or name in only
             for value in _candidates(types[name], sizes)
         ]
         options = min(tries, key=lambda one: attempt(one)[0], default=options)

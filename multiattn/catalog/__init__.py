@@ -71,6 +71,8 @@ class Entry:
         pass_over: patterns of names in files that are constants of ours.
         origins: rename tables by origin.
         models: published networks of this class by name.
+        classifier: patterns of the names that are bound to the number of classes.
+        positions: patterns of the names of position embeddings, bound to the size of the images.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Entry:
     pass_over: tuple[str, ...] = ()
     origins: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
+    classifier: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
 
 
 def _rule(row: Mapping[str, Any]) -> Rule:

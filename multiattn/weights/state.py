@@ -12,6 +12,7 @@ import numpy as np
 from multiattn import catalog
 from multiattn.catalog import Rule
 from multiattn.weights import files, live
+from multiattn.weights.adapt import Adapter
 from multiattn.weights.layout import Array
 from multiattn.weights.rename import Renamed, user_rules
 from multiattn.weights.rename import rename as run_rules
@@ -32,6 +33,7 @@ class Report:
         unexpected: the source's names that the target lacks.
         wrong_shape: canonical name -> (shape in the source, shape in the target).
         refused: canonical name -> why its values can't be taken.
+        kept: canonical names that an adapting load left as they were.
         passed_over: the source's names that are no state of ours.
         renamed: the source's name -> canonical name, where they differ.
         notes: what was undone on the way.
@@ -42,6 +44,7 @@ class Report:
     unexpected: list[str] = field(default_factory=list)
     wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -58,6 +61,7 @@ class Report:
             ("wrong shape", [f"{n}: {a}, expected {b}" for n, (a, b) in self.wrong_shape.items()]),
             ("refused", [f"{name}: {why}" for name, why in self.refused.items()]),
             ("renamed", [f"{a} -> {b}" for a, b in self.renamed.items()]),
+            ("kept", self.kept),
             ("passed over", self.passed_over),
             ("note", self.notes),
         ]
@@ -98,6 +102,7 @@ def load_state_dict(
     strict: bool = True,
     prefix: str = "",
     rename: Mapping[str, str | None] | None = None,
+    adapt: bool = False,
 ) -> Report:
     """Fills a module or network of any framework from a state; all of it or nothing.
 
@@ -111,12 +116,14 @@ def load_state_dict(
         prefix: only the names that begin so are taken, without it.
         rename: regular expressions with their replacements, run in order on each name; None
             passes the names over that match.
+        adapt: whether the state may be of another number of classes, whose classifier then stays
+            as it is, or of another image size, whose position embeddings are then resized.
 
     Raises:
         LoadError: something doesn't fit; the target is as it was.
     """
     found = inventory(module)
-    arrays, report = _fit(found, state, strict, prefix, rename)
+    arrays, report = _fit(found, state, strict, prefix, rename, module if adapt else None)
     converted: dict[str, Array] = {}
     for name, array in arrays.items():
         try:
@@ -155,8 +162,10 @@ def _fit(
     strict: bool,
     prefix: str,
     rename: Mapping[str, str | None] | None,
+    adapting: object = None,
 ) -> tuple[dict[str, Array], Report]:
     report = Report()
+    adapter = Adapter(adapting, found.classes.get("", "")) if adapting is not None else None
     names = found.names()
     arrays: dict[str, Array] = {}
     for name, renamed in _resolve(found, state, prefix, user_rules(rename), report).items():
@@ -165,12 +174,17 @@ def _fit(
             continue
         target = names.get(renamed.name)
         if target is None:
-            report.unexpected.append(name)
+            classifier = adapter is not None and adapter.is_classifier(renamed.name)
+            (report.passed_over if classifier else report.unexpected).append(name)
             continue
         if name != target:
             report.renamed[name] = target
         array = renamed.convert(np.asarray(state[name]))
         shape = found.slots[target].shape
+        if adapter is not None and not fits(array.shape, shape):
+            array = adapter.resized(target, array, shape)
+            if adapter.is_classifier(target):
+                continue
         if not fits(array.shape, shape):
             report.wrong_shape[target] = (array.shape, shape)
             continue
@@ -178,7 +192,9 @@ def _fit(
         if target in arrays and not np.array_equal(arrays[target], array, equal_nan=True):
             report.refused[target] = f"{name} gives it another value than a name before it"
         arrays[target] = array
-    report.missing = [name for name in found.slots if name not in arrays | report.wrong_shape]
+    absent = [name for name in found.slots if name not in arrays | report.wrong_shape]
+    report.kept = [name for name in absent if adapter is not None and adapter.is_classifier(name)]
+    report.missing = [name for name in absent if name not in report.kept]
     report.loaded = list(arrays)
     if report.wrong_shape or report.refused or (strict and not report.complete):
         raise LoadError(report)
@@ -225,6 +241,7 @@ def load_weights(
     strict: bool = True,
     prefix: str = "",
     rename: Mapping[str, str | None] | None = None,
+    adapt: bool = False,
 ) -> Report:
     """Fills a module or network of any framework from a file; all of it or nothing.
 
@@ -234,6 +251,7 @@ def load_weights(
         strict: see ``load_state_dict``.
         prefix: see ``load_state_dict``.
         rename: see ``load_state_dict``.
+        adapt: see ``load_state_dict``.
 
     Raises:
         files.FileError: the file can't be read.
@@ -246,7 +264,8 @@ def load_weights(
         if not is_keras(module):
             raise
         return _load_live(module, path)
-    report = load_state_dict(module, state, strict=strict, prefix=prefix, rename=rename)
+    options = {"strict": strict, "adapt": adapt}
+    report = load_state_dict(module, state, prefix=prefix, rename=rename, **options)
     report.notes[:0] = notes
     return report
 

@@ -5,6 +5,7 @@ channels first here; an input or output whose layout is "image" has its channels
 other frameworks, a "plain" one is the same.
 """
 
+import math
 import zlib
 from dataclasses import dataclass, field
 from functools import partial
@@ -144,7 +145,40 @@ def torch_affine_grid(theta: Tensor, size, *, align_corners: bool = False) -> Te
     return F.affine_grid(theta, [len(theta), 1, *size], align_corners)
 
 
+def torch_neighbourhoods(
+    x: Tensor, kernel_size, *, stride=1, dilation=1, padding=0, padding_mode="zeros"
+) -> Tensor:
+    x = torch_pad(x, [(padding, padding)] * 2, mode=padding_mode)
+    if isinstance(kernel_size, int):
+        kernel_size = (kernel_size, kernel_size)
+    for axis, size in enumerate(kernel_size, 2):
+        x = x.unfold(axis, dilation * (size - 1) + 1, stride)
+    return x[..., ::dilation, ::dilation].flatten(-2)
+
+
+def torch_batch_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options) -> Tensor:
+    biases = [None] * len(x) if bias is None else bias
+    images = zip(x[:, None], weight, biases, strict=True)
+    return torch.cat([F.conv2d(*image, **options) for image in images])
+
+
+def torch_pad_same(x: Tensor, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> Tensor:
+    """So that windows begin at each of the first ceil(size / stride) places, a stride apart."""
+    margins = []
+    for size in x.shape[:1:-1]:
+        reach = (math.ceil(size / stride) - 1) * stride + dilation * (kernel_size - 1) + 1
+        missing = max(reach - size, 0)
+        margins += [missing // 2, missing - missing // 2]
+    return F.pad(x, margins)
+
+
+def parts(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.real, x.imag
+
+
 TORCH_FUNCTIONS = {
+    "batch_conv2d": torch_batch_conv2d,
+    "pad_same": torch_pad_same,
     "max_pool": partial(by_rank, "max_pool"),
     "avg_pool": partial(by_rank, "avg_pool"),
     "adaptive_avg_pool": partial(by_rank, "adaptive_avg_pool"),
@@ -154,6 +188,7 @@ TORCH_FUNCTIONS = {
         x, grid, align_corners=align_corners, **options
     ),
     "affine_grid": torch_affine_grid,
+    "neighbourhoods": torch_neighbourhoods,
     "unfold": lambda x, **options: F.unfold(x, **options).mT,
     "fold": lambda x, **options: F.fold(x.mT, **options),
     "pixel_shuffle": lambda x, factor: F.pixel_shuffle(x, factor),
@@ -161,6 +196,13 @@ TORCH_FUNCTIONS = {
     "pad": torch_pad,
     "flatten": lambda x: x.flatten(1),
     "scaled_dot_product_attention": torch_attention,
+    "absolute": torch.abs,
+    "maximum": torch.maximum,
+    "rfft2": lambda x: parts(torch.fft.rfft2(x, norm="ortho")),
+    "irfft2": lambda real, imaginary, size: torch.fft.irfft2(
+        torch.complex(real, imaginary), size, norm="ortho"
+    ),
+    "std": lambda x, axis, keepdims=False: x.std(axis, keepdim=keepdims),
     "softmax": lambda x, axis=-1: x.softmax(axis),
     "log_softmax": lambda x, axis=-1: x.log_softmax(axis),
     "normalize": lambda x, p=2, axis=-1, eps=1e-12: F.normalize(x, p, axis, eps),
@@ -280,6 +322,32 @@ FUNCTIONS: list[Case] = [
         case
         for fill in ("normal", "ties", "zeros")
         for case in cases(
+            "std",
+            plain(2, 5, 3, fill=fill),
+            options=[{"axis": 1}, {"axis": (0, 2), "keepdims": True}],
+            output="plain",
+        )
+    ),
+    *(
+        case
+        for fill in ("normal", "ties", "zeros")
+        for case in cases("maximum", plain(6, 5, fill=fill), plain(6, 5, fill=fill), output="plain")
+    ),
+    *cases("absolute", plain(6, 5, fill="ties"), output="plain"),
+    *(case for size in ((6, 8), (7, 5), (4, 9)) for case in cases("rfft2", image(2, 3, *size))),
+    *(
+        case
+        for height, width in ((6, 8), (7, 5), (4, 9))
+        for case in cases(
+            "irfft2",
+            *(image(2, 3, height, width // 2 + 1) for _ in range(2)),
+            options=[{"size": (height, width)}],
+        )
+    ),
+    *(
+        case
+        for fill in ("normal", "ties", "zeros")
+        for case in cases(
             "normalize",
             plain(2, 5, 3, fill=fill),
             options=[*AXES, {"p": 1}, {"p": 3}],
@@ -392,6 +460,18 @@ FUNCTIONS: list[Case] = [
         output="plain",
     ),
     *cases(
+        "neighbourhoods",
+        image(2, 3, 7, 6),
+        options=[
+            {"kernel_size": 3},
+            {"kernel_size": (3, 2), "stride": 2, "padding": 1},
+            {"kernel_size": 3, "dilation": 2, "stride": 2},
+            {"kernel_size": 5, "padding": 2, "padding_mode": "reflect"},
+            {"kernel_size": 3, "padding": 1, "padding_mode": "replicate", "dilation": 2},
+            {"kernel_size": 3, "padding": 1, "padding_mode": "circular", "stride": 2},
+        ],
+    ),
+    *cases(
         "unfold",
         image(2, 3, 7, 6),
         options=[
@@ -447,6 +527,67 @@ FUNCTIONS: list[Case] = [
         )
         for case in cases(
             "scaled_dot_product_attention", *ATTENTION, mask, keywords=("mask",), output="plain"
+        )
+    ),
+]
+
+FUNCTIONS += [
+    *cases(
+        "conv1d",
+        image(2, 4, 9),
+        plain(6, 4, 3, fill="weight"),
+        plain(6),
+        options=[{}, {"stride": 2, "padding": 1}, {"padding": 2, "dilation": 2}],
+    ),
+    *cases(
+        "conv1d",
+        image(2, 4, 9),
+        plain(4, 1, 2, fill="weight"),
+        options=[{"groups": 4}, {"padding": 1, "stride": 2, "dilation": 2, "groups": 4}],
+    ),
+    *(
+        case
+        for name, batch in (("conv2d", ()), ("batch_conv2d", (2,)))
+        for groups in (1, 2, 4)
+        for case in cases(
+            name,
+            image(2, 4, 8, 7),
+            plain(*batch, 8, 4 // groups, 3, 2, fill="weight"),
+            plain(*batch, 8),
+            options=[
+                {"groups": groups},
+                {"padding": 1, "groups": groups},
+                {"stride": 2, "padding": (1, 0), "dilation": (1, 2), "groups": groups},
+                {"stride": (2, 1), "padding": 2, "dilation": 2, "groups": groups},
+            ],
+        )
+    ),
+    *(
+        case
+        for name, batch in (("conv2d", ()), ("batch_conv2d", (2,)))
+        for outputs in (1, 3)
+        for case in cases(
+            name, image(2, 4, 5, 6), plain(*batch, outputs, 4, 1, 1, fill="weight"), options=[{}]
+        )
+    ),
+    *cases(
+        "batch_conv2d",
+        image(2, 4, 8, 7),
+        plain(2, 4, 1, 3, 3, fill="weight"),
+        options=[{"groups": 4}, {"stride": 2, "padding": 1, "groups": 4}],
+    ),
+    *(
+        case
+        for shape in ((2, 3, 9), (2, 3, 8, 7))
+        for case in cases(
+            "pad_same",
+            image(*shape),
+            options=[
+                {"kernel_size": 3},
+                {"kernel_size": 3, "stride": 2},
+                {"kernel_size": 2, "stride": 3, "dilation": 2},
+                {"kernel_size": 2, "stride": 4},
+            ],
         )
     ),
 ]

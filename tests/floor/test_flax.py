@@ -351,3 +351,15 @@ def test_mistakes_are_named(message: str, make, args: tuple, options: dict):
 def test_training_statistics_need_more_than_one_value():
     with pytest.raises(ValueError, match="BatchNorm: training needs more than one value"):
         nn.BatchNorm(4, rngs=nnx.Rngs(0))(X[:1, 0, 0])
+
+
+@pytest.mark.parametrize("wrap", [lambda function: function, jax.jit])
+def test_a_custom_gradient_is_ours(wrap):
+    def call(x, y):
+        return nn.custom_gradient(jnp.multiply, lambda up, x, y: (up**2 * y, None), x, y)
+
+    x, y, up = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(wrap(call)(x, y), x * y)
+    gradients = wrap(jax.grad(lambda x, y: (call(x, y) * up).sum(), (0, 1)))(x, y)
+    np.testing.assert_allclose(gradients[0], up**2 * y, rtol=1e-6)
+    assert not gradients[1].any()

@@ -75,6 +75,19 @@ class Fusion(nn.Module):
 
 
 @registered
+class Mixture(nn.Module):
+    """A module of any number of inputs."""
+
+    def setup(self, inputs_shape):
+        if len(inputs_shape) < 2:
+            raise ValueError("Mixture: there must be two inputs or more")
+        self.convs = nn.ModuleList(nn.Conv2d(inputs_shape[0][-1], 1) for _ in inputs_shape)
+
+    def call(self, *inputs, training=None):
+        return sum(conv(x) for conv, x in zip(self.convs, inputs, strict=True))
+
+
+@registered
 class Mine(Gate):
     """How a user extends a module."""
 
@@ -336,6 +349,22 @@ def test_inputs_of_different_unknown_sizes(biased: bool, tmp_path):
     assert model.layers[-1](*arrays).shape == (2, 6, 10, 4)
     with pytest.raises(ValueError, match="Fusion: low must have half the size of high"):
         model.layers[-1](arrays[0], *arrays[:1], *arrays[2:])
+
+
+def test_any_number_of_inputs(tmp_path):
+    inputs = [keras.Input((None, None, width)) for width in (4, 6, 4)]
+    model = keras.Model(inputs, Mixture()(*inputs))
+    assert model.output.shape == (None, None, None, 4)
+    arrays = [image(2, 6, 8, width) for width in (4, 6, 4)]
+    changed(model).save(tmp_path / "model.keras")
+    assert_same(keras.saving.load_model(tmp_path / "model.keras"), model, arrays)
+    mixture = Mixture()
+    with pytest.raises(ValueError, match="Mixture: there must be two inputs or more"):
+        mixture(arrays[0])
+    assert mixture(*arrays, training=True).shape == (2, 6, 8, 4)
+    assert mixture.compute_output_shape(tuple(x.shape for x in arrays)) == (2, 6, 8, 4)
+    with pytest.raises(ValueError, match="expects 3 input"):
+        mixture(*arrays[:2])
 
 
 def test_module_list_and_sequential_are_lists():

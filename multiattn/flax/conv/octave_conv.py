@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,31 +9,106 @@ from multiattn.flax import nn
 
 
 class OctaveConv(nnx.Module):
-    """...: what it computes, in a line.
+    """A convolution over a map of high and one of low frequency, which has half the resolution.
 
-    "...", ... et al., ... .
+    "Drop an Octave: Reducing Spatial Redundancy in Convolutional Neural Networks with Octave
+    Convolution", Chen et al., ICCV 2019.
 
     Args:
-        channels: channels of the input, and of the output.
-        option: ...
+        in_channels: channels of both input maps together.
+        out_channels: channels of both output maps together.
+        kernel_size: of the convolutions.
+        alpha_in: the low map's part of the input, int(alpha_in * in_channels) channels; from 0,
+            for a high map alone, to less than 1.
+        alpha_out: the low map's part of the output, likewise.
+        stride: 1, or 2, which is a pooling.
+        padding: of the convolutions; it must keep the size.
+        dilation: of the convolutions.
+        groups: of the convolutions; if in_channels, the maps exchange nothing.
+        bias: bias of the convolutions.
 
-    Shape: (N, H, W, C) -> (N, H, W, C)
+    Shape:
+        (N, H, W, C_high), (N, H / 2, W / 2, C_low) -> (N, H', W', O_high), (N, H' / 2, W' / 2,
+        O_low), with H' = H / stride; without a low map, the high one alone.
+
+    Raises:
+        ValueError: the high map's sizes are odd (with stride 2 and a low output: not divisible by
+            4), or the low map's not half of them.
     """
 
     def __init__(
         self,
-        channels: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
         *,
-        option: int = ...,
+        alpha_in: float = 0.5,
+        alpha_out: float = 0.5,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
         dtype=None,
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        checks.positive(self, channels=channels, option=option)
-        self.dtype = dtype
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        ...
+        checks.choice(self, (1, 2), stride=stride)
+        for name, alpha in (("alpha_in", alpha_in), ("alpha_out", alpha_out)):
+            if not 0 <= alpha < 1:
+                checks.fail(self, f"{name} ({alpha}) must be from 0 to less than 1")
+        depthwise = groups == in_channels
+        if depthwise and alpha_in == 0 and alpha_out > 0:
+            checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
+        low_in, low_out = int(alpha_in * in_channels), int(alpha_out * out_channels)
+        high_in, high_out = in_channels - low_in, out_channels - low_out
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.promote(self.dtype, x)
-        ...
+        def conv(inputs: int, outputs: int, groups: int) -> nn.Conv2d:
+            return nn.Conv2d(
+                inputs,
+                outputs,
+                kernel_size,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+                bias=bias,
+                dtype=dtype,
+                param_dtype=param_dtype,
+                rngs=rngs,
+            )
+
+        self.dtype = dtype
+        self.stride = stride
+        self.alpha_out = alpha_out
+        self.conv_h2h = conv(high_in, high_out, math.ceil(groups - alpha_in * groups))
+        self.conv_h2l = conv(high_in, low_out, groups) if alpha_out > 0 and not depthwise else None
+        self.conv_l2h = conv(low_in, high_out, groups) if alpha_in > 0 and not depthwise else None
+        self.conv_l2l = (
+            conv(low_in, low_out, math.ceil(alpha_in * groups))
+            if alpha_in > 0 and alpha_out > 0
+            else None
+        )
+
+    def __call__(
+        self, x_high: jax.Array, x_low: jax.Array | None = None
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        x_high, x_low = nn.promote(self.dtype, x_high, x_low)
+        height, width = x_high.shape[1:3]
+        step = 4 if self.stride == 2 and self.alpha_out > 0 else 2
+        checks.sizes(self, (height // step * step, width // step * step), x_high=(height, width))
+        if x_low is not None:
+            checks.sizes(self, (height // 2, width // 2), x_low=x_low.shape[1:3])
+        if self.stride == 2:
+            x_high = nn.avg_pool(x_high, 2)
+        y_high = self.conv_h2h(x_high)
+        if self.conv_l2h is not None:
+            low = self.conv_l2h(x_low)
+            y_high = y_high + (nn.interpolate(low, scale_factor=2) if self.stride == 1 else low)
+        if self.alpha_out == 0:
+            return y_high
+        terms = []
+        if self.conv_h2l is not None:
+            terms.append(self.conv_h2l(nn.avg_pool(x_high, 2)))
+        if self.conv_l2l is not None:
+            terms.append(self.conv_l2l(nn.avg_pool(x_low, 2) if self.stride == 2 else x_low))
+        return y_high, sum(terms)

@@ -3,7 +3,6 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from multiattn import checks
 from multiattn.flax import nn
@@ -154,17 +153,12 @@ class OmniDimensionalDynamicConv(nnx.Module):
         if spatial is not None:
             kernels = kernels * nn.sigmoid(spatial).reshape(len(x), 1, 1, *kernels.shape[3:])
         x = x * nn.sigmoid(channel)[:, None, None, :]
-
-        def convolve(image: jax.Array, kernel: jax.Array) -> jax.Array:
-            return lax.conv_general_dilated(
-                image[None],
-                kernel,
-                (self.stride, self.stride),
-                [(self.padding, self.padding)] * 2,
-                rhs_dilation=(self.dilation, self.dilation),
-                dimension_numbers=("NHWC", "OIHW", "NHWC"),
-                feature_group_count=self.groups,
-            )[0]
-
-        x = jax.vmap(convolve)(x, kernels)
+        x = nn.batch_conv2d(
+            x,
+            kernels,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
         return x if filters is None else x * nn.sigmoid(filters)[:, None, None, :]

@@ -4,34 +4,63 @@ from flax import nnx
 
 from multiattn import checks
 from multiattn.flax import nn
+from multiattn.flax.channel.multi_scale_channel_attention import (
+    global_attention,
+    local_attention,
+)
 
 
 class AttentionalFeatureFusion(nnx.Module):
-    """...: what it computes, in a line.
+    """Attentional feature fusion: a mean of two maps, weighted by attention to their sum.
 
-    "...", ... et al., ... .
+    "Attentional Feature Fusion", Dai et al., WACV 2021.
 
     Args:
-        channels: channels of the input, and of the output.
-        option: ...
+        channels: channels of the inputs, and of the output.
+        reduction: the bottlenecks have channels // reduction channels, at least one.
+        iterative: iAFF: a second attention looks at the result of the first fusion.
+        share_global: the second attention has the first one's global branch, as in the authors'
+            PyTorch code; only with iterative.
 
-    Shape: (N, H, W, C) -> (N, H, W, C)
+    Shape: (N, H, W, C), (N, H, W, C) -> (N, H, W, C)
+
+    Raises:
+        ValueError: the inputs have different shapes.
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        option: int = ...,
+        reduction: int = 4,
+        iterative: bool = False,
+        share_global: bool = False,
         dtype=None,
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        checks.positive(self, channels=channels, option=option)
+        if share_global and not iterative:
+            checks.fail(self, "share_global (True) needs iterative (True)")
+        hidden = checks.quotient(self, channels=channels, reduction=reduction)
+        self.iterative = iterative
+        self.share_global = share_global
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        ...
+        self.local_att = local_attention(channels, hidden, **layer)
+        self.global_att = global_attention(channels, hidden, **layer)
+        if iterative:
+            self.local_att2 = local_attention(channels, hidden, **layer)
+            if not share_global:
+                self.global_att2 = global_attention(channels, hidden, **layer)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.promote(self.dtype, x)
-        ...
+    def __call__(self, x: jax.Array, residual: jax.Array) -> jax.Array:
+        x, residual = nn.promote(self.dtype, x, residual)
+        checks.sizes(self, x.shape, residual=residual.shape)
+        total = x + residual
+        weight = nn.sigmoid(self.local_att(total) + self.global_att(total))
+        fused = x * weight + residual * (1 - weight)
+        if not self.iterative:
+            return 2 * fused
+        global_att = self.global_att if self.share_global else self.global_att2
+        weight = nn.sigmoid(self.local_att2(fused) + global_att(fused))
+        return x * weight + residual * (1 - weight)

@@ -7,31 +7,69 @@ from multiattn.flax import nn
 
 
 class WeightedFeatureFusion(nnx.Module):
-    """...: what it computes, in a line.
+    """Weighted feature fusion: adds maps with a learned scalar weight each, as BiFPN's nodes do.
 
-    "...", ... et al., ... .
+    "EfficientDet: Scalable and Efficient Object Detection", Tan et al., CVPR 2020.
 
     Args:
-        channels: channels of the input, and of the output.
-        option: ...
+        num_inputs: how many maps are added; at least 2.
+        mode: how the weights are normalised: "fast" (ReLU, over their sum), "softmax", "sigmoid"
+            (times 2 / num_inputs), or "sum" for none at all.
+        eps: added to the weights' sum; of mode "fast".
 
-    Shape: (N, H, W, C) -> (N, H, W, C)
+    Shape:
+        num_inputs maps (N, H, W, C_i) -> (N, H, W, C_0); of a map with fewer channels than the
+        first the others count as zero, of one with more the first C_0 are taken.
+
+    Raises:
+        ValueError: another number of inputs, or inputs of different sizes.
     """
 
     def __init__(
         self,
-        channels: int,
+        num_inputs: int,
         *,
-        option: int = ...,
+        mode: str = "fast",
+        eps: float = 1e-4,
         dtype=None,
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        checks.positive(self, channels=channels, option=option)
+        if num_inputs < 2:
+            checks.fail(self, f"num_inputs ({num_inputs}) must be at least 2")
+        checks.choice(self, ("fast", "softmax", "sigmoid", "sum"), mode=mode)
+        self.num_inputs = num_inputs
+        self.mode = mode
+        self.eps = eps
         self.dtype = dtype
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        ...
+        if mode != "sum":
+            initial = nn.initializers.constant(0.0 if mode == "sigmoid" else 1.0)
+            self.w = nnx.Param(initial(rngs.params(), (num_inputs,), param_dtype))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.promote(self.dtype, x)
-        ...
+    def normalized(self, w: jax.Array) -> jax.Array:
+        """The factors of the inputs."""
+        if self.mode == "softmax":
+            return nn.softmax(w)
+        if self.mode == "sigmoid":
+            return nn.sigmoid(w) * (2 / self.num_inputs)
+        positive = nn.relu(w)
+        return positive / (positive.sum() + self.eps)
+
+    def __call__(self, *inputs: jax.Array) -> jax.Array:
+        if len(inputs) != self.num_inputs:
+            checks.fail(self, f"got {len(inputs)} inputs, expected num_inputs ({self.num_inputs})")
+        *size, channels = inputs[0].shape
+        for index, x in enumerate(inputs):
+            checks.sizes(self, size, **{f"input {index}": x.shape[:-1]})
+        w, *inputs = nn.promote(self.dtype, None if self.mode == "sum" else self.w, *inputs)
+        maps = [fit(x, channels) for x in inputs]
+        if self.mode != "sum":
+            maps = [weight * x for weight, x in zip(self.normalized(w), maps, strict=True)]
+        return sum(maps[1:], maps[0])
+
+
+def fit(x: jax.Array, channels: int) -> jax.Array:
+    """The map with this many channels: zeros are added, or the last ones cut."""
+    missing = channels - x.shape[-1]
+    # the channels stand as a third spatial axis, which may be padded
+    return nn.pad(x[..., None], ((0, 0), (0, 0), (0, missing)))[..., 0] if missing else x

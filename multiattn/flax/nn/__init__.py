@@ -3,7 +3,7 @@
 from jax.nn import celu, elu, log_softmax, mish, relu, relu6, selu, sigmoid, silu, softmax
 from jax.nn import log_sigmoid as logsigmoid
 from jax.nn import soft_sign as softsign
-from jax.numpy import tanh
+from jax.numpy import maximum, tanh
 
 from . import initializers
 from .activation import (
@@ -16,6 +16,7 @@ from .activation import (
     normalize,
     softplus,
 )
+from .arithmetic import absolute, std
 from .attention import MultiheadAttention, scaled_dot_product_attention
 from .common import promote
 from .containers import Identity, ModuleList, Sequential
@@ -28,8 +29,14 @@ from .conv import (
     ConvTranspose3d,
     Embedding,
     Linear,
+    batch_conv2d,
+    conv1d,
+    conv2d,
+    pad_same,
 )
 from .dropout import Dropout, Dropout2d, DropPath
+from .fourier import irfft2, rfft2
+from .gradient import custom_gradient
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from .recurrent import LSTM
@@ -40,6 +47,7 @@ from .resample import (
     fold,
     grid_sample,
     interpolate,
+    neighbourhoods,
     pad,
     pixel_shuffle,
     pixel_unshuffle,
@@ -49,13 +57,13 @@ from .resample import (
 # fmt: off
 __all__ = [
     "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
-    "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm",
-    "Identity", "InstanceNorm", "LayerNorm", "Linear", "LSTM", "ModuleList",
-    "MultiheadAttention", "PReLU", "Sequential", "adaptive_avg_pool", "adaptive_max_pool",
-    "affine_grid", "avg_pool", "celu", "channel_shuffle", "elu", "flatten", "fold", "gelu",
-    "grid_sample", "hardsigmoid", "hardswish", "hardtanh", "initializers", "interpolate",
-    "leaky_relu", "log_softmax", "logsigmoid", "max_pool", "mish", "normalize", "pad",
-    "pixel_shuffle", "pixel_unshuffle", "promote", "relu", "relu6",
-    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softplus",
-    "softsign", "tanh", "unfold",
+    "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm", "Identity",
+    "InstanceNorm", "LayerNorm", "Linear", "LSTM", "ModuleList", "MultiheadAttention", "PReLU",
+    "Sequential", "absolute", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "avg_pool",
+    "batch_conv2d", "celu", "channel_shuffle", "conv1d", "conv2d", "custom_gradient", "elu",
+    "flatten", "fold", "gelu", "grid_sample", "hardsigmoid", "hardswish", "hardtanh",
+    "initializers", "interpolate", "irfft2", "leaky_relu", "log_softmax", "logsigmoid", "max_pool",
+    "maximum", "mish", "neighbourhoods", "normalize", "pad", "pad_same", "pixel_shuffle",
+    "pixel_unshuffle", "promote", "relu", "relu6", "rfft2", "scaled_dot_product_attention", "selu",
+    "sigmoid", "silu", "softmax", "softplus", "softsign", "std", "tanh", "unfold",
 ]

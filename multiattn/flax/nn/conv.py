@@ -103,6 +103,96 @@ class Conv3d(_Conv):
     rank = 3
 
 
+def _convolve(x: jax.Array, weight: jax.Array, bias, stride, padding, dilation, groups: int):
+    """Convolution of (N, ..., C) with a weight in PyTorch's layout."""
+    rank = x.ndim - 2
+    axes = "DHW"[-rank:]
+    x = lax.conv_general_dilated(
+        x,
+        weight,
+        to_tuple(stride, rank),
+        [to_tuple(amount, 2) for amount in to_tuple(padding, rank)],
+        rhs_dilation=to_tuple(dilation, rank),
+        dimension_numbers=(f"N{axes}C", f"OI{axes}", f"N{axes}C"),
+        feature_group_count=groups,
+    )
+    return x if bias is None else x + bias
+
+
+def conv1d(
+    x: jax.Array,
+    weight: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """Convolution of (N, L, C) with a weight (out, in / groups, k); see conv2d."""
+    return _convolve(x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    x: jax.Array,
+    weight: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """Convolution with a weight that is computed.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (out, in / groups, kh, kw).
+        bias: (out,).
+        padding: zeros at both ends; for an axis it may be a pair (before, after).
+    """
+    return _convolve(x, weight, bias, stride, padding, dilation, groups)
+
+
+def batch_conv2d(
+    x: jax.Array,
+    weight: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """Convolution of each image with a kernel of its own.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (N, out, in / groups, kh, kw).
+        bias: (N, out).
+        padding: as for conv2d.
+    """
+
+    def convolve(image: jax.Array, weight: jax.Array) -> jax.Array:
+        return _convolve(image[None], weight, None, stride, padding, dilation, groups)[0]
+
+    x = jax.vmap(convolve)(x, weight)
+    return x if bias is None else x + bias[:, None, None]
+
+
+def pad_same(
+    x: jax.Array, kernel_size: PerAxis, *, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> jax.Array:
+    """Pads (N, ..., C) as TensorFlow does: ceil(size / stride) windows fit, the odd zero behind."""
+    sizes = x.shape[1:-1]
+    options = (to_tuple(value, len(sizes)) for value in (kernel_size, stride, dilation))
+    margins = []
+    for size, kernel, step, apart in zip(sizes, *options, strict=True):
+        total = max((kernel - 1) * apart - (size - 1) % step, 0)
+        margins.append((total // 2, total - total // 2))
+    return pad(x, margins)
+
+
 class _ConvTranspose(nnx.Module):
     """Transposed convolution over (N, ..., C): the adjoint of a convolution.
 

@@ -79,11 +79,17 @@ def _first_max_jvp(axis, primals, tangents):
     return _first_max(*primals, axis), jnp.take_along_axis(*tangents, first, axis).squeeze(axis)
 
 
-def slide(x: jax.Array, axis: int, kernel: int, stride: int, dilation: int) -> jax.Array:
-    """The windows along an axis: their places are a new axis behind it."""
-    count = (x.shape[axis] - dilation * (kernel - 1) - 1) // stride + 1
-    places = np.arange(count)[:, None] * stride + np.arange(kernel) * dilation
-    return jnp.take(x, places, axis)
+def slide(
+    x: jax.Array, axis: int, kernel: int, stride: int, dilation: int, to: int | None = None
+) -> jax.Array:
+    """The windows along an axis: their places are a new axis, `to` or behind it."""
+    reach = dilation * (kernel - 1)
+    length = (x.shape[axis] - reach - 1) // stride * stride + 1
+    starts = range(0, reach + 1, dilation)
+    return jnp.stack(
+        [lax.slice_in_dim(x, i, i + length, stride, axis) for i in starts],
+        axis + 1 if to is None else to,
+    )
 
 
 def max_pool(

@@ -31,6 +31,29 @@ def pad(
     return jnp.pad(x, ends, PAD_MODES[mode])
 
 
+def neighbourhoods(
+    x: jax.Array,
+    kernel_size: PerAxis,
+    *,
+    dilation: PerAxis = 1,
+    padding: PerAxis = 0,
+    stride: PerAxis = 1,
+    padding_mode: str = "zeros",
+) -> jax.Array:
+    """The windows of images, (N, H, W, C) -> (N, H', W', kh · kw, C).
+
+    Args:
+        padding_mode: zeros, reflect, replicate or circular.
+    """
+    kernel, dilation, padding, stride = (
+        to_tuple(option, 2) for option in (kernel_size, dilation, padding, stride)
+    )
+    x = pad(x, [(amount, amount) for amount in padding], mode=padding_mode)
+    x = slide(x, 2, kernel[1], stride[1], dilation[1])
+    x = slide(x, 1, kernel[0], stride[0], dilation[0], to=3)
+    return x.reshape(*x.shape[:3], math.prod(kernel), x.shape[-1])
+
+
 def unfold(
     x: jax.Array,
     kernel_size: PerAxis,
@@ -40,14 +63,9 @@ def unfold(
     stride: PerAxis = 1,
 ) -> jax.Array:
     """The patches of images, (N, H, W, C) -> (N, places, C · kh · kw), channels slowest."""
-    kernel, dilation, padding, stride = (
-        to_tuple(option, 2) for option in (kernel_size, dilation, padding, stride)
-    )
-    x = pad(x, [(amount, amount) for amount in padding])
-    for axis in (2, 1):
-        x = slide(x, axis, kernel[axis - 1], stride[axis - 1], dilation[axis - 1])
-    n, rows, _, columns, _, c = x.shape
-    return x.transpose(0, 1, 3, 5, 2, 4).reshape(n, rows * columns, c * math.prod(kernel))
+    x = neighbourhoods(x, kernel_size, dilation=dilation, padding=padding, stride=stride)
+    n, rows, columns, places, c = x.shape
+    return x.swapaxes(3, 4).reshape(n, rows * columns, c * places)
 
 
 def fold(

@@ -1,6 +1,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras.saving import get_registered_object
+
 from multiattn import catalog
 from multiattn.keras import nn
 
@@ -11,13 +13,15 @@ def plug(module: str | type[nn.Module], **options: Any) -> nn.Module:
     """A module for a place in a network.
 
     Args:
-        module: the name or an alias that it has here, or a class.
+        module: the name or an alias that it has here, a class, or the name of a class that is
+            registered with Keras.
         **options: its options.
     """
     if isinstance(module, str):
         from multiattn import keras  # the whole tree, of which this is a part
 
-        module = getattr(keras, catalog.info(module).name)
+        registered = get_registered_object(module)
+        module = registered or getattr(keras, catalog.info(module).name)
     return module(**options)
 
 

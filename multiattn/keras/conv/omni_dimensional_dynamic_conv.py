@@ -159,27 +159,12 @@ class OmniDimensionalDynamicConv(nn.Module):
                 nn.sigmoid(spatial), (-1, 1, 1, self.kernel_size, self.kernel_size)
             )
         x = x * nn.sigmoid(channel)[:, None, None, :]
-        x = self.convolve(x, kernels)
-        return x if filters is None else x * nn.sigmoid(filters)[:, None, None, :]
-
-    def convolve(self, x, kernels):
-        """The convolution of each image with its own kernel: a sum over the kernel's positions."""
-        x = nn.pad(x, ((self.padding, self.padding),) * 2)
-        n, height, width = ops.shape(x)[:3]
-        reach = self.dilation * (self.kernel_size - 1)
-        height, width = ((size - reach - 1) // self.stride + 1 for size in (height, width))
-        x = ops.reshape(x, (*ops.shape(x)[:3], self.groups, -1))
-        kernels = ops.reshape(
-            kernels, (-1, self.groups, self.out_channels // self.groups, *kernels.shape[2:])
+        x = nn.batch_conv2d(
+            x,
+            kernels,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
-        total = 0.0
-        for row in range(self.kernel_size):
-            for column in range(self.kernel_size):
-                top, left = row * self.dilation, column * self.dilation
-                shifted = x[
-                    :,
-                    top : top + (height - 1) * self.stride + 1 : self.stride,
-                    left : left + (width - 1) * self.stride + 1 : self.stride,
-                ]
-                total = total + ops.einsum("nhwgi,ngoi->nhwgo", shifted, kernels[..., row, column])
-        return ops.reshape(total, (n, height, width, self.out_channels))
+        return x if filters is None else x * nn.sigmoid(filters)[:, None, None, :]

@@ -20,6 +20,7 @@ from .activation import (
     selu,
     softplus,
 )
+from .arithmetic import absolute, maximum, std
 from .attention import MultiheadAttention, scaled_dot_product_attention
 from .containers import ModuleList, Sequential
 from .conv import (
@@ -31,9 +32,15 @@ from .conv import (
     ConvTranspose3d,
     Embedding,
     Linear,
+    batch_conv2d,
+    conv1d,
+    conv2d,
+    pad_same,
 )
 from .dropout import DropPath
-from .module import Module
+from .fourier import irfft2, rfft2
+from .gradient import custom_gradient
+from .module import Module, method
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from .recurrent import LSTM
@@ -44,6 +51,7 @@ from .resample import (
     fold,
     grid_sample,
     interpolate,
+    neighbourhoods,
     pad,
     pixel_shuffle,
     pixel_unshuffle,
@@ -55,10 +63,11 @@ __all__ = [
     "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
     "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm", "Identity",
     "InstanceNorm", "LayerNorm", "Linear", "LSTM", "Module", "ModuleList", "MultiheadAttention",
-    "PReLU", "Sequential", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "avg_pool",
-    "celu", "channel_shuffle", "elu", "flatten", "fold", "gelu", "grid_sample", "hardsigmoid",
-    "hardswish", "hardtanh", "initializers", "interpolate", "leaky_relu", "log_softmax",
-    "logsigmoid", "max_pool", "mish", "normalize", "pad", "pixel_shuffle", "pixel_unshuffle",
-    "relu", "relu6", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax",
-    "softplus", "softsign", "tanh", "unfold",
+    "PReLU", "Sequential", "absolute", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid",
+    "avg_pool", "batch_conv2d", "celu", "channel_shuffle", "conv1d", "conv2d", "custom_gradient",
+    "elu", "flatten", "fold", "gelu", "grid_sample", "hardsigmoid", "hardswish", "hardtanh",
+    "initializers", "interpolate", "irfft2", "leaky_relu", "log_softmax", "logsigmoid", "max_pool",
+    "maximum", "method", "mish", "neighbourhoods", "normalize", "pad", "pad_same", "pixel_shuffle",
+    "pixel_unshuffle", "relu", "relu6", "rfft2", "scaled_dot_product_attention", "selu", "sigmoid",
+    "silu", "softmax", "softplus", "softsign", "std", "tanh", "unfold",
 ]

@@ -21,7 +21,9 @@ def check_choice(function: str, option: str, value: str, choices: Iterable[str])
 
 def pad_all(x, widths: Sequence[tuple[int, int]], value: float = 0.0):
     """Pads all axes. `ops.pad` makes an object for it, which torch.compile does not bear."""
-    return backend.numpy.pad(x, widths, constant_values=value) if any(map(any, widths)) else x
+    if all(isinstance(n, int) and n == 0 for ends in widths for n in ends):
+        return x
+    return backend.numpy.pad(x, widths, constant_values=value)
 
 
 def spread(x, axis: int, step: int):
@@ -35,10 +37,13 @@ def spread(x, axis: int, step: int):
     return ops.reshape(pad_all(ops.expand_dims(x, axis + 1), widths), shape)
 
 
-def slide(x, axis: int, kernel: int, stride: int, dilation: int):
-    """Windows over an axis, which becomes two: their number, and the kernel."""
+def slide(x, axis: int, kernel: int, stride: int, dilation: int, to: int | None = None):
+    """The windows along an axis: their places are a new axis, `to` or behind it."""
     reach = dilation * (kernel - 1)
     length = (ops.shape(x)[axis] - reach - 1) // stride * stride + 1
     starts = range(0, reach + 1, dilation)
     before = (slice(None),) * axis
-    return ops.stack([x[(*before, slice(i, i + length, stride))] for i in starts], axis + 1)
+    return ops.stack(
+        [x[(*before, slice(i, i + length, stride))] for i in starts],
+        axis + 1 if to is None else to,
+    )

@@ -1,13 +1,15 @@
 """Layers with a kernel: convolutions, transposed convolutions, Linear, Embedding."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
+from keras.backend import standardize_dtype
 
 from multiattn import checks
 
-from .common import PerAxis, spread, to_tuple
+from .common import PerAxis, pad_all, spread, to_tuple
 from .initializers import Initializer, kaiming_uniform, normal, uniform
 from .module import Module, SelfDescribing
 from .resample import PAD_MODES, pad
@@ -88,14 +90,10 @@ class _Conv(_Kernel):
         kernel, stride, padding, dilation = (
             to_tuple(value, self.rank) for value in (kernel_size, stride, padding, dilation)
         )
-        margins = [to_tuple(amount, 2) for amount in padding]
-        half = [d * (k - 1) / 2 for d, k in zip(dilation, kernel, strict=True)]
-        same = padding_mode == "zeros" and max(stride) == 1 and margins == [(n, n) for n in half]
         super().__init__(
             out_channels,
             kernel,
-            strides=1 if max(dilation) > 1 else stride,  # TensorFlow refuses both
-            padding="same" if same else "valid",
+            strides=1 if max(dilation) > 1 else stride,  # Keras refuses both
             data_format="channels_last",
             dilation_rate=dilation,
             groups=groups,
@@ -103,7 +101,7 @@ class _Conv(_Kernel):
             **kwargs,
         )
         self.stride = stride
-        self.margins = margins
+        self.margins = [to_tuple(amount, 2) for amount in padding]
         self.padding_mode = padding_mode
 
     def build(self, shape):
@@ -111,29 +109,8 @@ class _Conv(_Kernel):
         super().build(shape)
 
     def convolution_op(self, inputs, kernel):
-        if self.padding == "valid":
-            inputs = pad(inputs, self.margins, mode=self.padding_mode)
-        if self.filters == 1 and self.compute_dtype == "float64":
-            # torch's backward wants this kernel contiguous in torch's layout
-            axes = range(self.rank)
-            flat = ops.reshape(ops.transpose(kernel, (self.rank + 1, self.rank, *axes)), -1)
-            kernel = ops.reshape(flat, (1, kernel.shape[-2], *self.kernel_size))
-            kernel = ops.transpose(kernel, (*(axis + 2 for axis in axes), 1, 0))
-        if self.groups == inputs.shape[-1] > 1 and self.rank < 3 and len(set(self.strides)) == 1:
-            # TensorFlow has a kernel for it, but compiles other grouped convolutions at each call
-            outputs = ops.depthwise_conv(
-                inputs,
-                ops.reshape(kernel, (*self.kernel_size, self.groups, -1)),
-                self.strides,
-                padding=self.padding,
-                data_format="channels_last",
-                dilation_rate=self.dilation_rate,
-            )
-        else:
-            outputs = super().convolution_op(inputs, kernel)
-        if self.strides != self.stride:
-            outputs = outputs[(slice(None), *(slice(None, None, s) for s in self.stride))]
-        return outputs
+        places = (self.stride, self.margins, self.dilation_rate)
+        return _convolve(inputs, kernel, *places, self.groups, self.padding_mode)
 
     def compute_output_shape(self, shape):
         options = zip(self.margins, self.kernel_size, self.dilation_rate, self.stride, strict=True)
@@ -161,6 +138,148 @@ class Conv2d(_Conv, keras.layers.Conv2D):
 class Conv3d(_Conv, keras.layers.Conv3D):
     __doc__ = _Conv.__doc__
     rank = 3
+
+
+def _convolve(x, kernel, stride, margins, dilation, groups: int, padding_mode: str = "zeros"):
+    """Convolution of (N, ..., C) with a kernel (..., in / groups, out)."""
+    *size, inner, filters = kernel.shape
+    rank = len(size)
+    half = [d * (k - 1) / 2 for d, k in zip(dilation, size, strict=True)]
+    same = padding_mode == "zeros" and max(stride) == 1 and margins == [(n, n) for n in half]
+    if not same:
+        x = pad(x, margins, mode=padding_mode)
+    if filters == 1 and standardize_dtype(x.dtype) == "float64":
+        # torch's backward wants this kernel contiguous in torch's layout
+        axes = range(rank)
+        flat = ops.reshape(ops.transpose(kernel, (rank + 1, rank, *axes)), -1)
+        kernel = ops.reshape(flat, (1, inner, *size))
+        kernel = ops.transpose(kernel, (*(axis + 2 for axis in axes), 1, 0))
+    strides = (1,) * rank if max(dilation) > 1 else stride  # TensorFlow refuses both
+    # TensorFlow has a kernel for it, but compiles other grouped convolutions at each call
+    depthwise = groups == x.shape[-1] > 1 and rank < 3 and len(set(strides)) == 1
+    x = (ops.depthwise_conv if depthwise else ops.conv)(
+        x,
+        ops.reshape(kernel, (*size, groups, -1)) if depthwise else kernel,
+        strides,
+        padding="same" if same else "valid",
+        data_format="channels_last",
+        dilation_rate=dilation,
+    )
+    if strides != stride:
+        x = x[(slice(None), *(slice(None, None, step) for step in stride))]
+    return x
+
+
+def _convolve_with(x, weight, bias, stride, padding, dilation, groups: int):
+    """Convolution of (N, ..., C) with a weight in PyTorch's layout."""
+    rank = len(x.shape) - 2
+    margins = [to_tuple(amount, 2) for amount in to_tuple(padding, rank)]
+    kernel = ops.transpose(weight, (*range(2, rank + 2), 1, 0))
+    x = _convolve(x, kernel, to_tuple(stride, rank), margins, to_tuple(dilation, rank), groups)
+    return x if bias is None else x + bias
+
+
+def conv1d(
+    x,
+    weight,
+    bias=None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+):
+    """Convolution of (N, L, C) with a weight (out, in / groups, k); see conv2d."""
+    return _convolve_with(x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    x,
+    weight,
+    bias=None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+):
+    """Convolution with a weight that is computed.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (out, in / groups, kh, kw).
+        bias: (out,).
+        stride: step of the kernel, once or per axis, as all but groups.
+        padding: zeros at both ends; for an axis it may be a pair (before, after).
+        dilation: distance between a kernel's places.
+        groups: groups of channels that are convolved apart.
+    """
+    return _convolve_with(x, weight, bias, stride, padding, dilation, groups)
+
+
+def batch_conv2d(
+    x,
+    weight,
+    bias=None,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | Sequence[tuple[int, int]] = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+):
+    """Convolution of each image with a kernel of its own: a sum over the kernel's places.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (N, out, in / groups, kh, kw).
+        bias: (N, out).
+        stride: as for conv2d, like all that follows.
+        padding: as for conv2d.
+        dilation: as for conv2d.
+        groups: as for conv2d.
+    """
+    stride, dilation = to_tuple(stride, 2), to_tuple(dilation, 2)
+    x = pad(x, [to_tuple(amount, 2) for amount in to_tuple(padding, 2)])
+    n = ops.shape(x)[0]
+    _, filters, inner, *size = weight.shape
+    axes = list(zip(ops.shape(x)[1:3], size, stride, dilation, strict=True))
+    height, width = ((whole - d * (k - 1) - 1) // s + 1 for whole, k, s, d in axes)
+
+    def seen(row: int, column: int) -> tuple[slice, ...]:
+        """What one place of the kernel sees."""
+        starts = (row * dilation[0], column * dilation[1])
+        counts = zip(starts, (height, width), stride, strict=True)
+        return tuple(slice(start, start + (count - 1) * s + 1, s) for start, count, s in counts)
+
+    places = [(row, column) for row in range(size[0]) for column in range(size[1])]
+    weight = ops.reshape(weight, (-1, groups, filters // groups, inner, *size))
+    weight = ops.transpose(weight, (4, 5, 0, 1, 3, 2))
+    if inner == 1 and filters == groups:
+        weight = ops.reshape(weight, (*size, -1, 1, 1, filters))
+        x = sum(x[(slice(None), *seen(*place))] * weight[place] for place in places)
+    else:
+        x = ops.reshape(x, (*ops.shape(x)[:3], groups, inner))
+        x = ops.transpose(x, (0, 3, 1, 2, 4))
+        flat = (n, groups, height * width, inner)
+        x = sum(
+            ops.matmul(ops.reshape(x[(slice(None),) * 2 + seen(*place)], flat), weight[place])
+            for place in places
+        )
+        x = ops.reshape(x, (n, groups, height, width, filters // groups))
+        x = ops.reshape(ops.transpose(x, (0, 2, 3, 1, 4)), (n, height, width, filters))
+    return x if bias is None else x + bias[:, None, None]
+
+
+def pad_same(x, kernel_size: PerAxis, *, stride: PerAxis = 1, dilation: PerAxis = 1):
+    """Pads (N, ..., C) as TensorFlow does: ceil(size / stride) windows fit, the odd zero behind."""
+    sizes = ops.shape(x)[1:-1]
+    options = (to_tuple(value, len(sizes)) for value in (kernel_size, stride, dilation))
+    margins = []
+    for size, kernel, step, apart in zip(sizes, *options, strict=True):
+        total = (kernel - 1) * apart - (size - 1) % step
+        total = max(total, 0) if isinstance(size, int) else ops.maximum(total, 0)
+        margins.append((total // 2, total - total // 2))
+    return pad_all(x, [(0, 0), *margins, (0, 0)])
 
 
 class _ConvTranspose(Module):

@@ -92,7 +92,11 @@ class SelfDescribing:
             cls.__init__ = _recording(cls.__init__)
 
     def get_config(self) -> dict[str, Any]:
-        return {**vars(self)["_options"], **keras.layers.Layer.get_config(self)}
+        options = {
+            name: keras.saving.get_registered_name(value) if isinstance(value, type) else value
+            for name, value in vars(self)["_options"].items()
+        }
+        return {**options, **keras.layers.Layer.get_config(self)}
 
     def save_own_variables(self, store):
         for name, variable in _own_variables(self).items():

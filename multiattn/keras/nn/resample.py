@@ -44,18 +44,42 @@ def flatten(x):
     return ops.reshape(x, (-1, size) if size else (ops.shape(x)[0], -1))
 
 
+def neighbourhoods(
+    x,
+    kernel_size: PerAxis,
+    *,
+    dilation: PerAxis = 1,
+    padding: PerAxis = 0,
+    stride: PerAxis = 1,
+    padding_mode: str = "zeros",
+):
+    """The windows of images, (N, H, W, C) -> (N, H', W', kh · kw, C).
+
+    Args:
+        x: (N, H, W, C).
+        kernel_size: size of the windows, once or per axis, as all that follows.
+        dilation: distance between a window's places.
+        padding: what is added at both ends.
+        stride: step of the windows.
+        padding_mode: zeros, reflect, replicate or circular.
+    """
+    kernel, dilation, padding, stride = (
+        to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)
+    )
+    x = pad(x, [(p, p) for p in padding], mode=padding_mode)
+    x = slide(x, 2, kernel[1], stride[1], dilation[1])
+    x = slide(x, 1, kernel[0], stride[0], dilation[0], to=3)
+    n, h, w, kh, kw, c = ops.shape(x)
+    return ops.reshape(x, (n, h, w, kh * kw, c))
+
+
 def unfold(
     x, kernel_size: PerAxis, *, dilation: PerAxis = 1, padding: PerAxis = 0, stride: PerAxis = 1
 ):
     """Patches, (N, H, W, C) -> (N, places, C · kh · kw), the channel slowest."""
-    kernel, dilation, padding, stride = (
-        to_tuple(value, 2) for value in (kernel_size, dilation, padding, stride)
-    )
-    x = pad(x, [(p, p) for p in padding])
-    for axis in (2, 1):
-        x = slide(x, axis, kernel[axis - 1], stride[axis - 1], dilation[axis - 1])
-    n, h, kh, w, kw, c = ops.shape(x)
-    return ops.reshape(ops.transpose(x, (0, 1, 3, 5, 2, 4)), (n, h * w, c * kh * kw))
+    x = neighbourhoods(x, kernel_size, dilation=dilation, padding=padding, stride=stride)
+    n, h, w, places, c = ops.shape(x)
+    return ops.reshape(ops.swapaxes(x, 3, 4), (n, h * w, c * places))
 
 
 def fold(

@@ -1,27 +1,25 @@
 from keras import ops
 
-from multiattn import checks
 from multiattn.keras import nn
 
 
 class StripPooling(nn.Module):
-    """...: what it computes, in a line.
+    """Strip pooling: gates each position by the context of its row's and its column's means.
 
-    "...", ... et al., ... .
-
-    Args:
-        option: ...
+    "Strip Pooling: Rethinking Spatial Pooling for Scene Parsing", Hou et al., CVPR 2020.
 
     Shape: (N, H, W, C) -> (N, H, W, C)
     """
 
-    def __init__(self, *, option: int = ..., **kwargs):
-        super().__init__(**kwargs)
-        checks.positive(self, option=option)
-        self.option = option
-
     def setup(self, shape):
         channels = shape[-1]
-        ...
+        self.conv1 = nn.Conv2d(channels, (3, 1), padding=(1, 0), bias=False)
+        self.bn1 = nn.BatchNorm()
+        self.conv2 = nn.Conv2d(channels, (1, 3), padding=(0, 1), bias=False)
+        self.bn2 = nn.BatchNorm()
+        self.conv3 = nn.Conv2d(channels, 1)
 
-    def call(self, x, training=None): ...
+    def call(self, x, training=None):
+        rows = self.bn1(self.conv1(ops.mean(x, 2, keepdims=True)), training=training)
+        columns = self.bn2(self.conv2(ops.mean(x, 1, keepdims=True)), training=training)
+        return x * nn.sigmoid(self.conv3(nn.relu(rows + columns)))

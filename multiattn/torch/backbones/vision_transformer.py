@@ -190,6 +190,7 @@ class VisionTransformer(nn.Module):
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         grid = [size // patch_size for size in self.img_size]
         checks.positive(self, grid_height=grid[0], grid_width=grid[1])
+        self.grid = tuple(grid)
         self.no_embed_class = no_embed_class
         self.pool = pool
         self.distilled = distilled
@@ -256,12 +257,11 @@ class VisionTransformer(nn.Module):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         """The patches behind each block, as maps (N, embed_dim, rows, columns)."""
-        grid = [size // self.patch_embed.proj.stride[0] for size in x.shape[2:]]
         x = self.tokens(x)
         features = []
         for block in self.blocks:
             x = block(x)
-            features.append(x[:, self.prefix_tokens :].mT.unflatten(2, grid))
+            features.append(x[:, self.prefix_tokens :].mT.unflatten(2, self.grid))
         return features
 
     def logits_pair(self, x: Tensor) -> list[Tensor]:

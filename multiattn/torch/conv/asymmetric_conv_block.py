@@ -1,24 +1,88 @@
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
 
 
 class AsymmetricConvBlock(nn.Module):
-    """...: what it computes, in a line.
+    """A square, a vertical and a horizontal convolution, normalised and summed; fuse makes it one.
 
-    "...", ... et al., ... .
+    "ACNet: Strengthening the Kernel Skeletons for Powerful CNN via Asymmetric Convolution
+    Blocks", Ding et al., ICCV 2019.
 
     Args:
-        channels: channels of the input, and of the output.
-        option: ...
+        in_channels: channels of the input; divisible by groups.
+        out_channels: channels of the output; divisible by groups.
+        kernel_size: of the square kernel; odd, more than 1.
+        stride: as in a convolution.
+        padding: as in a convolution, of the square kernel.
+        dilation: as in a convolution.
+        groups: as in a convolution.
+        affine: weight and bias of the norms.
 
-    Shape: (N, C, H, W) -> (N, C, H, W)
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H', W'), sizes as for the square convolution
     """
 
-    def __init__(self, channels: int, *, option: int = ...):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        affine: bool = True,
+    ):
         super().__init__()
-        checks.positive(self, channels=channels, option=option)
-        ...
+        checks.odd(self, kernel_size=kernel_size)
+        if kernel_size == 1:
+            checks.fail(self, "kernel_size (1) must be more than 1")
+        checks.divisible(
+            self, by="groups", groups=groups, in_channels=in_channels, out_channels=out_channels
+        )
 
-    def forward(self, x: Tensor) -> Tensor: ...
+        def conv(size: tuple[int, int], padding: tuple[int, int]) -> nn.Conv2d:
+            return nn.Conv2d(
+                in_channels, out_channels, size, stride, padding, dilation, groups, bias=False
+            )
+
+        # so that the centres of the three windows agree, the flat ones are padded, or see, less
+        reach = dilation * (kernel_size // 2)
+        across = max(padding - reach, 0)
+        self.crop = max(reach - padding, 0)
+        self.square_conv = conv((kernel_size, kernel_size), (padding, padding))
+        self.square_bn = nn.BatchNorm2d(out_channels, affine=affine)
+        self.ver_conv = conv((kernel_size, 1), (padding, across))
+        self.ver_bn = nn.BatchNorm2d(out_channels, affine=affine)
+        self.hor_conv = conv((1, kernel_size), (across, padding))
+        self.hor_bn = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def fuse(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that does the same in evaluation."""
+        square, square_bias = normed(self.square_conv, self.square_bn)
+        ver, ver_bias = normed(self.ver_conv, self.ver_bn)
+        hor, hor_bias = normed(self.hor_conv, self.hor_bn)
+        side = square.shape[-1] // 2
+        weight = square + F.pad(ver, (side, side)) + F.pad(hor, (0, 0, side, side))
+        return weight, square_bias + ver_bias + hor_bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        rows = slice(self.crop, height - self.crop)
+        columns = slice(self.crop, width - self.crop)
+        square = self.square_bn(self.square_conv(x))
+        ver = self.ver_bn(self.ver_conv(x[:, :, :, columns]))
+        hor = self.hor_bn(self.hor_conv(x[:, :, rows]))
+        return square + ver + hor
+
+
+def normed(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that does what both do in evaluation."""
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    shift = -norm.running_mean * scale
+    if norm.affine:
+        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+    return conv.weight * scale[:, None, None, None], shift

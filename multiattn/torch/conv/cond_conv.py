@@ -1,24 +1,90 @@
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import batch_conv2d, pad_same
+from multiattn.torch.nn.common import to_tuple
 
 
 class CondConv(nn.Module):
-    """...: what it computes, in a line.
+    """A convolution whose kernel is, for each image, a weighted sum of several experts' kernels.
 
-    "...", ... et al., ... .
+    "CondConv: Conditionally Parameterized Convolutions for Efficient Inference", Yang et al.,
+    NeurIPS 2019.
 
     Args:
-        channels: channels of the input, and of the output.
-        option: ...
+        in_channels: channels of the input; divisible by groups.
+        out_channels: channels of the output; divisible by groups.
+        kernel_size: of the convolution, once or per axis, as stride, padding and dilation.
+        stride: of the convolution.
+        padding: of the convolution; None: (stride - 1 + dilation * (kernel_size - 1)) // 2;
+            "same": as in TensorFlow, the output has ceil(H / stride) rows.
+        dilation: of the convolution.
+        groups: of the convolution.
+        bias: a bias for each expert, mixed as the kernels are.
+        num_experts: how many kernels are mixed.
+        routing: "internal": the experts' weights come from the pooled input; "external": they are
+            the second input.
 
-    Shape: (N, C, H, W) -> (N, C, H, W)
+    Shape:
+        (N, in_channels, H, W) -> (N, out_channels, H', W'), sizes as for a convolution; external
+        routing weights are (N, num_experts).
     """
 
-    def __init__(self, channels: int, *, option: int = ...):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int] = 3,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str | None = None,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        num_experts: int = 4,
+        routing: str = "internal",
+    ):
         super().__init__()
-        checks.positive(self, channels=channels, option=option)
-        ...
+        checks.positive(self, num_experts=num_experts)
+        checks.choice(self, ("internal", "external"), routing=routing)
+        checks.divisible(
+            self, by="groups", groups=groups, in_channels=in_channels, out_channels=out_channels
+        )
+        if isinstance(padding, str):
+            checks.choice(self, ("same",), padding=padding)
+        self.same = padding == "same"
+        self.kernel_size = to_tuple(kernel_size, 2)
+        self.stride = to_tuple(stride, 2)
+        self.dilation = to_tuple(dilation, 2)
+        if padding is None:
+            axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
+            padding = [(s - 1 + d * (k - 1)) // 2 for k, s, d in axes]
+        self.padding = 0 if self.same else padding
+        self.groups = groups
+        self.out_channels = out_channels
+        fan_in = in_channels // groups * math.prod(self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(num_experts, out_channels * fan_in))
+        self.bias = nn.Parameter(torch.empty(num_experts, out_channels)) if bias else None
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        self.routing_fn = nn.Linear(in_channels, num_experts) if routing == "internal" else None
 
-    def forward(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Tensor, routing_weights: Tensor | None = None) -> Tensor:
+        if self.routing_fn is not None:
+            routing_weights = torch.sigmoid(self.routing_fn(x.mean((2, 3))))
+        if self.same:
+            x = pad_same(x, self.kernel_size, stride=self.stride, dilation=self.dilation)
+        weight = routing_weights @ self.weight
+        return batch_conv2d(
+            x,
+            weight.unflatten(1, (self.out_channels, -1, *self.kernel_size)),
+            None if self.bias is None else routing_weights @ self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import batch_conv2d
 
 
 class OmniDimensionalAttention(nn.Module):
@@ -124,7 +125,7 @@ class OmniDimensionalDynamicConv(nn.Module):
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
+        n = x.shape[0]
         channel, filters, spatial, mixing = (
             None if logits is None else logits / self.temperature for logits in self.attention(x)
         )
@@ -135,14 +136,12 @@ class OmniDimensionalDynamicConv(nn.Module):
         if spatial is not None:
             kernels = kernels * torch.sigmoid(spatial).reshape(n, 1, 1, *kernels.shape[3:])
         x = x * torch.sigmoid(channel)[:, :, None, None]
-        x = F.conv2d(
-            x.reshape(1, -1, height, width),
-            kernels.flatten(0, 1),
-            None,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups * n,
+        x = batch_conv2d(
+            x,
+            kernels,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
-        x = x.reshape(n, -1, *x.shape[2:])
         return x if filters is None else x * torch.sigmoid(filters)[:, :, None, None]

@@ -1,24 +1,91 @@
+import math
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
 
 
-class PyramidSplitAttention(nn.Module):
-    """...: what it computes, in a line.
-
-    "...", ... et al., ... .
+class PyramidSplitWeight(nn.Module):
+    """A squeeze-and-excitation gate, not yet applied.
 
     Args:
         channels: channels of the input, and of the output.
-        option: ...
+        reduction: the bottleneck has channels // reduction channels, at least one.
 
-    Shape: (N, C, H, W) -> (N, C, H, W)
+    Shape: (N, C, H, W) -> (N, C, 1, 1)
     """
 
-    def __init__(self, channels: int, *, option: int = ...):
+    def __init__(self, channels: int, *, reduction: int):
         super().__init__()
-        checks.positive(self, channels=channels, option=option)
-        ...
+        hidden = checks.quotient(self, channels=channels, reduction=reduction)
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Tensor) -> Tensor:
+        context = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
+        return torch.sigmoid(self.fc2(context))
+
+
+class PyramidSplitAttention(nn.Module):
+    """Four convolutions of growing kernels, whose outputs are weighed against each other.
+
+    "EPSANet: An Efficient Pyramid Split Attention Block on Convolutional Neural Network",
+    Zhang et al., ACCV 2022.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, a quarter from each convolution; None: in_channels.
+        kernel_sizes: of the four convolutions; odd.
+        groups: of the four convolutions; each divides in_channels and out_channels // 4.
+        stride: of the convolutions.
+        reduction: the gate's bottleneck has out_channels // 4 // reduction channels, at least one.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        *,
+        kernel_sizes: Sequence[int] = (3, 5, 7, 9),
+        groups: Sequence[int] = (1, 4, 8, 16),
+        stride: int = 1,
+        reduction: int = 16,
+    ):
+        super().__init__()
+        out_channels = out_channels or in_channels
+        branches = len(kernel_sizes)
+        if not branches == len(groups) == 4:
+            checks.fail(self, f"kernel_sizes ({branches}) and groups ({len(groups)}) must be four")
+        checks.divisible(self, by="branches", branches=branches, out_channels=out_channels)
+        channels = out_channels // branches
+
+        def conv(kernel_size: int, groups: int) -> nn.Conv2d:
+            checks.odd(self, kernel_sizes=kernel_size)
+            widths = {"in_channels": in_channels, "out_channels // 4": channels}
+            checks.divisible(self, by="groups", groups=groups, **widths)
+            layer = nn.Conv2d(
+                in_channels,
+                channels,
+                kernel_size,
+                stride,
+                kernel_size // 2,
+                groups=groups,
+                bias=False,
+            )
+            nn.init.normal_(layer.weight, 0, math.sqrt(2 / (kernel_size**2 * channels)))
+            return layer
+
+        self.conv_1, self.conv_2, self.conv_3, self.conv_4 = map(conv, kernel_sizes, groups)
+        self.se = PyramidSplitWeight(channels, reduction=reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the last comes first, as in the published weights
+        convs = (self.conv_4, self.conv_3, self.conv_2, self.conv_1)
+        features = [conv(x) for conv in convs]
+        weights = torch.stack([self.se(feature) for feature in features], 1).softmax(1)
+        return (torch.stack(features, 1) * weights).flatten(1, 2)

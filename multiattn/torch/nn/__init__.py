@@ -1,7 +1,22 @@
 """What torch.nn lacks: PyTorch itself is the reference of the ground floor."""
 
-from .norm import BatchNorm2d
+from .conv import batch_conv2d, pad_same
+from .dropout import DropPath
+from .gradient import custom_gradient
+from .norm import BatchNorm2d, LayerNorm2d
 from .pool import MaxPool1d
-from .resample import affine_grid
+from .recurrent import LSTM
+from .resample import affine_grid, neighbourhoods
 
-__all__ = ["BatchNorm2d", "MaxPool1d", "affine_grid"]
+__all__ = [
+    "BatchNorm2d",
+    "DropPath",
+    "LSTM",
+    "LayerNorm2d",
+    "MaxPool1d",
+    "affine_grid",
+    "batch_conv2d",
+    "pad_same",
+    "custom_gradient",
+    "neighbourhoods",
+]

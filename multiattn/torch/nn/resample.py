@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -25,3 +26,31 @@ def affine_grid(theta: Tensor, size: Sequence[int], *, align_corners: bool = Fal
     y, x = torch.meshgrid(axis(size[0]), axis(size[1]), indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], -1)
     return torch.einsum("hwk,nik->nhwi", points, theta)
+
+
+def neighbourhoods(
+    x: Tensor,
+    kernel_size: int,
+    *,
+    dilation: int = 1,
+    padding: int = 0,
+    stride: int = 1,
+    padding_mode: str = "zeros",
+) -> Tensor:
+    """The square windows of an image, (N, C, H, W) -> (N, C, k * k, H', W').
+
+    Args:
+        x: (N, C, H, W).
+        kernel_size: k.
+        dilation: distance between a window's places.
+        padding: what is added at both ends.
+        stride: step of the windows.
+        padding_mode: zeros, reflect, replicate or circular.
+    """
+    if padding:
+        mode = "constant" if padding_mode == "zeros" else padding_mode
+        x = F.pad(x, (padding,) * 4, mode)
+    reach = dilation * (kernel_size - 1)
+    size = [(length - reach - 1) // stride + 1 for length in x.shape[2:]]
+    windows = F.unfold(x, kernel_size, dilation=dilation, stride=stride)
+    return windows.unflatten(2, size).unflatten(1, (-1, kernel_size**2))

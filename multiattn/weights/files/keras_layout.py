@@ -5,12 +5,11 @@ with the layer's variables: by name where the layer says so (this package's laye
 number. Members of functional and sequential models are groups under `layers`, named by their class,
 with the layer's own name as an attribute of its `vars`. A group without `vars` is a list.
 
-The `.h5` files of older Kerases have a group per layer with the variables by name, one level deeper,
-under the layer's name again.
+The `.h5` files of older Kerases have a group per layer, and in that, under the layer's name again,
+its variables by name.
 """
 
 import re
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
