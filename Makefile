@@ -11,7 +11,7 @@ demo: .venv/installed
 
 test: export OMP_NUM_THREADS = 1
 test: export TF_CPP_MIN_LOG_LEVEL = 2
-test: lint
+test: lint .venv/peers
 	KERAS_BACKEND=tensorflow $(BIN)/pytest -n 2 tests
 	KERAS_BACKEND=jax $(BIN)/pytest -n 2 tests/floor/test_keras.py tests/floor/test_keras_module.py
 	KERAS_BACKEND=torch $(BIN)/pytest -n 2 tests/floor/test_keras.py tests/floor/test_keras_module.py

@@ -17,7 +17,6 @@ from multiattn.weights import LoadError, Report, fit
 from multiattn.weights.layout import Array
 from multiattn.weights.walk import inventory
 
-
 # What a checkpoint of a published network may have otherwise.
 WIDTHS = ("num_classes", "in_channels")
 # What binds a module to one size of its images.

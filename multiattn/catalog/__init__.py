@@ -146,17 +146,22 @@ def find(name: str) -> tuple[Entry, Mapping[str, Any]]:
     Raises:
         ValueError: see ``info``.
     """
+    listed = entries().values()
     names: dict[str, tuple[Entry, Mapping[str, Any]]] = {}
-    for entry in entries().values():
+    for entry in listed:
         names |= {one.lower(): (entry, {}) for one in entry.aliases}
-    for one, entry in entries().items():
+    for entry in listed:
         names |= {model.lower(): (entry, m.options) for model, m in entry.models.items()}
-        names[one.lower()] = entry, {}
-    if name.lower() in names:
-        return names[name.lower()]
+        names[entry.name.lower()] = entry, {}
+    key = name.lower()
+    shared = [entry.name for entry in listed if key in map(str.lower, entry.aliases)]
+    if len(shared) > 1 and names[key][0].name.lower() != key:
+        raise ValueError(f"{name!r} may be {' or '.join(shared)}")
+    if key in names:
+        return names[key]
     near = dict.fromkeys(
         one if names[one][1] else names[one][0].name
-        for one in difflib.get_close_matches(name.lower(), names)
+        for one in difflib.get_close_matches(key, names)
     )
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(f"there is no module {name!r}{hint}")

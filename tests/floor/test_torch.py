@@ -7,7 +7,16 @@ from cases import FUNCTIONS, Case, reference, torch_neighbourhoods
 from torch import nn
 
 from multiattn.torch import nn as floor
-from multiattn.torch.nn import LSTM, BatchNorm2d, MaxPool1d, affine_grid, neighbourhoods
+from multiattn.torch.nn import (
+    LSTM,
+    BatchNorm2d,
+    DropPath,
+    LayerNorm2d,
+    MaxPool1d,
+    affine_grid,
+    neighbourhoods,
+    scaled_dot_product_attention,
+)
 
 
 @pytest.mark.parametrize("length", [8, 9])
@@ -46,6 +55,37 @@ def test_neighbourhoods_are_windows_of_the_padded_image(options: dict) -> None:
     x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
     ours = neighbourhoods(x, 3, **options)
     assert torch.equal(ours.movedim(2, -1), torch_neighbourhoods(x, 3, **options))
+
+
+@pytest.mark.parametrize("width", [6, 4])
+def test_attention_over_strided_tokens_is_that_of_torch(width: int) -> None:
+    shapes = ((2, 6, 9), (2, 6, 7), (2, width, 7))
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    tokens = [x.mT for x in given]
+    actual = scaled_dot_product_attention(*tokens, scale=0.7)
+    expected = torch.softmax(0.7 * tokens[0] @ tokens[1].mT, -1) @ tokens[2]
+    assert torch.allclose(actual, expected, atol=1e-12)
+    upstream = torch.randn_like(expected)
+    ours = torch.autograd.grad((actual * upstream).sum(), given)
+    theirs = torch.autograd.grad((expected * upstream).sum(), given)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_drop_path_drops_whole_samples_and_keeps_the_mean(rate: float) -> None:
+    x = torch.ones(4000, 3, 2)
+    layer = DropPath(rate)
+    dropped = layer(x)
+    assert set(dropped.unique().tolist()) == ({1.0} if not rate else {0.0, dropped.max().item()})
+    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(x))
+    assert abs(dropped.mean() - 1) < 0.1
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_layer_norm_over_channels_is_that_of_torch_over_the_last_axis() -> None:
+    x = torch.randn(2, 5, 3, 4)
+    layer, last = LayerNorm2d(5, 1e-3), nn.LayerNorm(5, 1e-3)
+    assert torch.allclose(layer(x), last(x.movedim(1, -1)).movedim(-1, 1))
 
 
 def test_batch_norm_without_scale_has_a_bias_alone() -> None:

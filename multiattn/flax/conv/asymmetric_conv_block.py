@@ -86,7 +86,8 @@ class AsymmetricConvBlock(nnx.Module):
         flat, side = (0, 0), (square.shape[-1] // 2,) * 2
         weight = square + jnp.pad(ver, (flat, flat, flat, side))
         weight = weight + jnp.pad(hor, (flat, flat, side, flat))
-        return weight, square_bias + ver_bias + hor_bias
+        weight, bias = nn.promote(self.dtype, weight, square_bias + ver_bias + hor_bias)
+        return weight, bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)

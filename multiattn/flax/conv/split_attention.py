@@ -80,6 +80,6 @@ class SplitAttention(nnx.Module):
         context = versions.sum(3).mean((1, 2), keepdims=True)
         logits = self.fc2(nn.relu(self.bn1(self.fc1(context))))
         # by group, then version; the convolution's channels are by version, then group
-        logits = logits.reshape(len(x), 1, 1, self.groups, self.radix, -1).swapaxes(3, 4)
-        weights = nn.sigmoid(logits) if self.radix == 1 else nn.softmax(logits, 3)
+        logits = logits.reshape(len(x), self.groups, self.radix, -1).swapaxes(1, 2)
+        weights = nn.sigmoid(logits) if self.radix == 1 else nn.softmax(logits, 1)
         return (versions * weights.reshape(len(x), 1, 1, self.radix, -1)).sum(3)

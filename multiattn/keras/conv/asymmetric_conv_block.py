@@ -85,7 +85,8 @@ class AsymmetricConvBlock(nn.Module):
         flat, side = (0, 0), (self.kernel_size // 2,) * 2
         weight = square + ops.pad(ver, (flat, flat, flat, side))
         weight = weight + ops.pad(hor, (flat, flat, side, flat))
-        return weight, square_bias + ver_bias + hor_bias
+        bias = square_bias + ver_bias + hor_bias
+        return ops.cast(weight, self.compute_dtype), ops.cast(bias, self.compute_dtype)
 
     def call(self, x, training=None):
         height, width = ops.shape(x)[1:3]

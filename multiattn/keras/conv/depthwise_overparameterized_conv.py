@@ -75,13 +75,15 @@ class DepthwiseOverparameterizedConv(nn.Module):
 
     def fold(self):
         """Weight and bias, as PyTorch has them, of the plain convolution that does the same."""
-        weight = self.W
+        dtype = self.compute_dtype
+        weight = ops.cast(self.W, dtype)
         if self.D is not None:
             in_channels, _, depth = self.D.shape
             weight = ops.reshape(weight, (-1, in_channels, depth))
-            depthwise = self.D + ops.convert_to_tensor(self.identity, weight.dtype)
+            depthwise = ops.cast(self.D, dtype) + ops.convert_to_tensor(self.identity, dtype)
             weight = ops.einsum("ims,ois->oim", depthwise, weight)
-        return ops.reshape(weight, (*self.W.shape[:2], *self.kernel_size)), self.bias
+        weight = ops.reshape(weight, (*self.W.shape[:2], *self.kernel_size))
+        return weight, None if self.bias is None else ops.cast(self.bias, dtype)
 
     def call(self, x):
         weight, bias = self.fold()

@@ -84,7 +84,6 @@ class SplitAttention(nn.Module):
         context = ops.mean(ops.sum(versions, 3), (1, 2), keepdims=True)
         logits = self.fc2(nn.relu(self.bn1(self.fc1(context), training=training)))
         # by group, then version; the convolution's channels are by version, then group
-        logits = ops.reshape(logits, (n, 1, 1, self.groups, self.radix, -1))
-        logits = ops.swapaxes(logits, 3, 4)
-        weights = nn.sigmoid(logits) if self.radix == 1 else nn.softmax(logits, 3)
+        logits = ops.swapaxes(ops.reshape(logits, (n, self.groups, self.radix, -1)), 1, 2)
+        weights = nn.sigmoid(logits) if self.radix == 1 else nn.softmax(logits, 1)
         return ops.sum(versions * ops.reshape(weights, (n, 1, 1, *mixed)), 3)

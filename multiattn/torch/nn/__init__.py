@@ -1,5 +1,6 @@
 """What torch.nn lacks: PyTorch itself is the reference of the ground floor."""
 
+from .attention import scaled_dot_product_attention
 from .conv import batch_conv2d, pad_same
 from .dropout import DropPath
 from .gradient import custom_gradient
@@ -16,7 +17,8 @@ __all__ = [
     "MaxPool1d",
     "affine_grid",
     "batch_conv2d",
-    "pad_same",
     "custom_gradient",
     "neighbourhoods",
+    "pad_same",
+    "scaled_dot_product_attention",
 ]

@@ -2,7 +2,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
-from multiattn.torch.nn import MaxPool1d
+from multiattn.torch.nn import MaxPool1d, scaled_dot_product_attention
 
 LAYERS = {
     1: (nn.Conv1d, nn.BatchNorm1d, MaxPool1d),
@@ -77,5 +77,5 @@ class NonLocal(nn.Module):
             scores = F.relu(F.linear(queries, query_weight) + F.linear(keys, key_weight).mT)
             context = scores @ values / keys.shape[1]
         else:
-            context = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+            context = scaled_dot_product_attention(queries, keys, values, scale=1.0)
         return x + self.bn(self.W(context.mT.unflatten(2, x.shape[2:])))

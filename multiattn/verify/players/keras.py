@@ -161,7 +161,8 @@ def is_float(tensor: Any) -> bool:
 
 
 def to_numpy(tensor: Any) -> Array:
-    return np.asarray(ops.convert_to_numpy(tensor))
+    # TensorFlow's scalars in bfloat16 don't convert, one-element tensors do
+    return np.asarray(ops.convert_to_numpy(ops.expand_dims(tensor, 0)))[0]
 
 
 class TensorFlow:
