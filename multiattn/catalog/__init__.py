@@ -101,6 +101,11 @@ def _rule(row: Mapping[str, Any]) -> Rule:
     return Rule(**{**row, "take": (take["axis"], tuple(take["indices"])) if take else None})
 
 
+def _model(row: Mapping[str, Any]) -> Model:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return Model(**values)
+
+
 def _entry(name: str, kind: str, table: Mapping[str, Any]) -> Entry:
     known = {f.name for f in fields(Entry)}
     if unknown := table.keys() - known:
@@ -112,10 +117,7 @@ def _entry(name: str, kind: str, table: Mapping[str, Any]) -> Entry:
         origin: tuple(_rule(row) for row in rows)
         for origin, rows in table.get("origins", {}).items()
     }
-    values["models"] = {
-        model: Model(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()})
-        for model, row in table.get("models", {}).items()
-    }
+    values["models"] = {model: _model(row) for model, row in table.get("models", {}).items()}
     return Entry(name=name, kind=kind, **values)
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from multiattn import checks
 from multiattn.flax import nn
 
 # How convolutions and linear layers are drawn
-DRAWN = {
+DRAWN: dict[str, Any] = {
     "weight_init": nn.initializers.trunc_normal(0.02),
     "bias_init": nn.initializers.zeros,
 }
@@ -73,10 +74,10 @@ class ConvNeXtMLP(nnx.Module):
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         hidden = 4 * channels
         fc1, fc2 = (
-            nn.Conv2d(*widths, 1, **DRAWN, **layer)
+            nn.Conv2d(inputs, outputs, 1, **DRAWN, **layer)
             if conv_mlp
-            else nn.Linear(*widths, **DRAWN, **layer)
-            for widths in ((channels, hidden), (hidden, channels))
+            else nn.Linear(inputs, outputs, **DRAWN, **layer)
+            for inputs, outputs in ((channels, hidden), (hidden, channels))
         )
         self.fc1 = fc1
         self.grn = GlobalResponseNorm(hidden, **layer) if use_grn else nn.Identity()
@@ -117,7 +118,7 @@ class ConvNeXtBlock(nnx.Module):
     ):
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape = {"padding": kernel_size // 2, "groups": channels}
+        shape: dict[str, Any] = {"padding": kernel_size // 2, "groups": channels}
         self.conv_dw = nn.Conv2d(channels, channels, kernel_size, **shape, **DRAWN, **layer)
         self.norm = nn.LayerNorm(channels, eps=eps, **layer)
         self.mlp = ConvNeXtMLP(channels, use_grn=use_grn, conv_mlp=conv_mlp, **layer)
@@ -320,7 +321,7 @@ class ConvNeXt(nnx.Module):
             ]
         else:
             middle = round_width(channels // 2) if stem_type == "overlap_tiered" else channels
-            shape = {"stride": 2, "padding": 1}
+            shape: dict[str, Any] = {"stride": 2, "padding": 1}
             layers = [
                 nn.Conv2d(in_channels, middle, 3, **shape, **DRAWN, **layer),
                 nn.Conv2d(middle, channels, 3, **shape, **DRAWN, **layer),

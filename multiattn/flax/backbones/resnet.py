@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,7 @@ class ResidualBlock(nnx.Module):
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.se = se
         self.drop_path = nn.DropPath(drop_path, rngs=rngs)
         downsample = None
@@ -103,7 +104,7 @@ class ResidualBlock(nnx.Module):
                 kernel_size, stride = 1, 1
             else:
                 layers, kernel_size = [], 1 if unchanged else down_kernel_size
-            shape = {"stride": stride, "dilation": first_dilation, "bias": bias}
+            shape: dict[str, Any] = {"stride": stride, "dilation": first_dilation, "bias": bias}
             layers.append(conv(in_channels, out_channels, kernel_size, **shape, **layer))
             downsample = nn.Sequential(*layers, nn.BatchNorm(out_channels, eps=eps, **layer))
         self.downsample = downsample
@@ -155,12 +156,16 @@ class BasicBlock(ResidualBlock):
         rngs: nnx.Rngs,
         **residual,
     ):
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        shape: dict[str, Any] = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         residual |= {"se": attend("residual", planes), "bias": bias, "eps": eps}
         super().__init__(in_channels, planes, **shape, **residual, **layer)
         width = planes // reduce_first
-        first = {"stride": stride, "dilation": first_dilation}
+        first: dict[str, Any] = {"stride": stride, "dilation": first_dilation}
         zeros = nn.initializers.zeros
         self.conv1 = conv(in_channels, width, 3, **first, bias=bias, **layer)
         self.bn1 = nn.BatchNorm(width, eps=eps, **layer)
@@ -213,13 +218,21 @@ class Bottleneck(ResidualBlock):
         rngs: nnx.Rngs,
         **residual,
     ):
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        shape: dict[str, Any] = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         residual |= {"se": attend("residual", 4 * planes), "bias": bias, "eps": eps}
         super().__init__(in_channels, 4 * planes, **shape, **residual, **layer)
         width = planes * base_width // 64 * cardinality
         first, middle = (stride, 1) if stride_on_1x1 else (1, stride)
-        grouped = {"stride": middle, "dilation": first_dilation, "groups": cardinality}
+        grouped: dict[str, Any] = {
+            "stride": middle,
+            "dilation": first_dilation,
+            "groups": cardinality,
+        }
         zeros = nn.initializers.zeros
         self.conv1 = conv(in_channels, width // reduce_first, 1, stride=first, bias=bias, **layer)
         self.bn1 = nn.BatchNorm(width // reduce_first, eps=eps, **layer)
@@ -324,7 +337,7 @@ class ResNet(nnx.Module):
         self.ceil_mode = stem_pool == "max_ceil"
         self.features_only = features_only
         self.dtype = dtype
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         attention_options = per_stage(attention_options, 4)
 
         def attend(stage: int, position: str, width: int, **more: int) -> nnx.Module | None:
@@ -332,7 +345,7 @@ class ResNet(nnx.Module):
                 return plug(attention, width, **more, **attention_options[stage - 1], **layer)
             return None
 
-        bias = {"bias": conv_bias}
+        bias: dict[str, Any] = {"bias": conv_bias}
         if stem_type == "":
             channels = stem_width
             self.conv1 = conv(in_channels, channels, 7, stride=2, **bias, **layer)
@@ -358,7 +371,11 @@ class ResNet(nnx.Module):
             )
         self.maxpool = maxpool
 
-        more = {"bias": conv_bias, "eps": norm_eps, "reduce_first": block_reduce_first}
+        more: dict[str, Any] = {
+            "bias": conv_bias,
+            "eps": norm_eps,
+            "reduce_first": block_reduce_first,
+        }
         more |= {"down_kernel_size": down_kernel_size, "avg_down": avg_down}
         if block == "bottleneck":
             more |= {"cardinality": cardinality, "base_width": base_width}
@@ -374,10 +391,14 @@ class ResNet(nnx.Module):
             reached *= stride
             blocks = nn.Sequential()
             for _ in range(depth):
-                shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+                shape: dict[str, Any] = {
+                    "stride": stride,
+                    "dilation": dilation,
+                    "first_dilation": first_dilation,
+                }
                 rate = drop_path * number / max(total - 1, 1)
                 place = partial(attend, stage)
-                options = {"attend": place, "drop_path": rate, **more, **layer}
+                options: dict[str, Any] = {"attend": place, "drop_path": rate, **more, **layer}
                 blocks.append(cls(channels, planes, **shape, **options))
                 channels, stride, first_dilation = planes * expansion, 1, dilation
                 number += 1

@@ -32,7 +32,7 @@ class WindowAttention(nnx.Module):
         self,
         channels: int,
         *,
-        window_size: tuple[int, int],
+        window_size: Sequence[int],
         num_heads: int,
         qkv_bias: bool,
         attn_dropout: float,
@@ -68,7 +68,7 @@ class WindowAttention(nnx.Module):
         return self.proj_dropout(self.proj(attended.reshape(windows, length, channels)))
 
 
-def relative_positions(window_size: tuple[int, int]) -> np.ndarray:
+def relative_positions(window_size: Sequence[int]) -> np.ndarray:
     """The row of the table of biases for each pair of places in a window, (L, L)."""
     height, width = window_size
     rows, columns = np.indices(window_size).reshape(2, -1)
@@ -77,9 +77,7 @@ def relative_positions(window_size: tuple[int, int]) -> np.ndarray:
     return rows * (2 * width - 1) + columns
 
 
-def shift_mask(
-    size: tuple[int, int], window_size: tuple[int, int], shift: tuple[int, int]
-) -> np.ndarray:
+def shift_mask(size: Sequence[int], window_size: Sequence[int], shift: Sequence[int]) -> np.ndarray:
     """What keeps places apart that only a shift has brought into a window: 0, or else -100.
 
     Args:
@@ -99,9 +97,9 @@ def shift_mask(
     for number, ((top, bottom), (left, right)) in enumerate(boxes):
         regions[top:bottom, left:right] = number
     height, width = window_size
-    regions = regions.reshape(size[0] // height, height, size[1] // width, width)
-    regions = regions.swapaxes(1, 2).reshape(-1, height * width)
-    return np.where(regions[:, None] == regions[:, :, None], 0.0, -100.0)
+    windows = regions.reshape(size[0] // height, height, size[1] // width, width)
+    places = windows.swapaxes(1, 2).reshape(-1, height * width)
+    return np.where(places[:, None] == places[:, :, None], 0.0, -100.0)
 
 
 class SwinBlock(nnx.Module):
@@ -126,9 +124,9 @@ class SwinBlock(nnx.Module):
         self,
         channels: int,
         *,
-        size: tuple[int, int],
-        window_size: tuple[int, int],
-        shift: tuple[int, int],
+        size: Sequence[int],
+        window_size: Sequence[int],
+        shift: Sequence[int],
         num_heads: int,
         mlp_ratio: float,
         qkv_bias: bool,
@@ -225,7 +223,7 @@ class SwinStage(nnx.Module):
         self,
         channels: int,
         *,
-        size: tuple[int, int],
+        size: Sequence[int],
         merge: bool,
         window_size: int,
         drop_path: Sequence[float],
@@ -345,8 +343,9 @@ class SwinTransformer(nnx.Module):
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         size = tuple(n // patch_size for n in self.img_size)
         checks.positive(self, grid_height=size[0], grid_width=size[1])
-        patches = {"patch_size": patch_size, "eps": 1e-5}
-        self.patch_embed = PatchEmbedding(in_channels, embed_dim, **patches, **layer)
+        self.patch_embed = PatchEmbedding(
+            in_channels, embed_dim, patch_size=patch_size, eps=1e-5, **layer
+        )
         rates = iter([drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
         self.layers = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):

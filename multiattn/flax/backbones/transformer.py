@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -43,7 +45,7 @@ class PatchEmbedding(nnx.Module):
         rngs: nnx.Rngs,
     ):
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape = {"stride": patch_size, "bias": bias}
+        shape: dict[str, Any] = {"stride": patch_size, "bias": bias}
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, **shape, **layer)
         self.norm = nn.Identity() if eps is None else nn.LayerNorm(embed_dim, eps=eps, **layer)
 

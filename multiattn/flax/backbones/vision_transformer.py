@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -231,7 +232,7 @@ class VisionTransformer(nnx.Module):
         self.reg_token = token(reg_tokens, 1e-6) if reg_tokens else None
         positions = grid[0] * grid[1] + (0 if no_embed_class else self.prefix_tokens)
         self.pos_embed = token(positions, 0.02)
-        shape = {"patch_size": patch_size, "bias": not pre_norm}
+        shape: dict[str, Any] = {"patch_size": patch_size, "bias": not pre_norm}
         self.patch_embed = PatchEmbedding(in_channels, embed_dim, **shape, **layer)
         self.pos_dropout = nn.Dropout(pos_dropout, rngs=rngs)
         self.norm_pre = nn.LayerNorm(embed_dim, eps=1e-6, **layer) if pre_norm else nn.Identity()
@@ -252,9 +253,8 @@ class VisionTransformer(nnx.Module):
         )
         if not features_only:
             norm = nn.LayerNorm(embed_dim, eps=1e-6, **layer)
-            self.norm, self.fc_norm = (
-                (norm, nn.Identity()) if pool == "token" else (nn.Identity(), norm)
-            )
+            self.norm = norm if pool == "token" else nn.Identity()
+            self.fc_norm = nn.Identity() if pool == "token" else norm
             self.dropout = nn.Dropout(dropout, rngs=rngs)
             widths = (embed_dim, num_classes)
             self.head = linear(*widths, **layer) if num_classes else nn.Identity()
@@ -264,14 +264,14 @@ class VisionTransformer(nnx.Module):
     def tokens(self, x: jax.Array) -> jax.Array:
         """What the blocks begin with: the patches behind the prefix tokens, with positions."""
         checks.sizes(self, self.img_size, x=x.shape[1:3])
-        prefix = (self.cls_token, self.dist_token, self.reg_token)
-        x, positions, *prefix = nn.promote(self.dtype, x, self.pos_embed, *prefix)
+        tokens = (self.cls_token, self.dist_token, self.reg_token)
+        x, positions, *tokens = nn.promote(self.dtype, x, self.pos_embed, *tokens)
         x = self.patch_embed(x)
         x = x.reshape(len(x), -1, x.shape[-1])
         if self.no_embed_class:
             x = x + positions
         prefix = [
-            jnp.broadcast_to(one, (len(x), *one.shape[1:])) for one in prefix if one is not None
+            jnp.broadcast_to(one, (len(x), *one.shape[1:])) for one in tokens if one is not None
         ]
         x = jnp.concatenate([*prefix, x], 1)
         if not self.no_embed_class:

@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,10 @@ class GlobalSecondOrderPooling(nnx.Module):
         self.mode = mode
         self.spatial_size = spatial_size
         self.dtype = dtype
-        layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        conv = partial(nn.Conv2d, weight_init=nn.initializers.kaiming_normal("fan_out"), **layer)
+        layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        conv: Any = partial(
+            nn.Conv2d, weight_init=nn.initializers.kaiming_normal("fan_out"), **layer
+        )
         if mode != "position":
             self.conv_for_DR = conv(channels, reduced_channels, 1, stride=stride)
             self.bn_for_DR = nn.BatchNorm(reduced_channels, **layer)

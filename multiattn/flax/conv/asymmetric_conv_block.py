@@ -104,6 +104,6 @@ def normed(conv: nn.Conv2d, norm: nn.BatchNorm) -> tuple[jax.Array, jax.Array]:
     """Weight and bias of the convolution that does what both do in evaluation."""
     scale = lax.rsqrt(norm.running_var[...] + norm.eps)
     shift = -norm.running_mean[...] * scale
-    if norm.weight is not None:
+    if norm.weight is not None and norm.bias is not None:
         scale, shift = scale * norm.weight[...], shift * norm.weight[...] + norm.bias[...]
     return (conv.kernel[...] * scale).transpose(3, 2, 0, 1), shift

@@ -90,9 +90,8 @@ class SCSE(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)
-        if self.sSE is None:
-            return self.cSE(x)
-        if self.cSE is None:
-            return self.sSE(x)
-        channel, spatial = self.cSE(x), self.sSE(x)
+        gated = [gate(x) for gate in (self.cSE, self.sSE) if gate is not None]
+        if len(gated) == 1:
+            return gated[0]
+        channel, spatial = gated
         return nn.maximum(channel, spatial) if self.fusion == "max" else channel + spatial

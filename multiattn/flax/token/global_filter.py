@@ -51,6 +51,6 @@ class GlobalFilter(nnx.Module):
         maps = nn.irfft2(
             real * weight_real - imaginary * weight_imaginary,
             real * weight_imaginary + imaginary * weight_real,
-            self.size,
+            (height, width),
         )
         return maps.reshape(x.shape).astype(x.dtype)

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
@@ -6,7 +7,7 @@ from multiattn import checks
 from multiattn.keras import nn
 
 # How convolutions and linear layers are drawn
-DRAWN = {
+DRAWN: dict[str, Any] = {
     "kernel_initializer": nn.initializers.trunc_normal(0.02),
     "bias_initializer": nn.initializers.zeros,
 }

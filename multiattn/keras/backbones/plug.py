@@ -20,9 +20,10 @@ def plug(module: str | type[nn.Module], **options: Any) -> nn.Module:
     if isinstance(module, str):
         from multiattn import keras  # the whole tree, of which this is a part
 
-        registered = get_registered_object(module)
-        module = registered or getattr(keras, catalog.info(module).name)
-    return module(**options)
+        cls = get_registered_object(module) or getattr(keras, catalog.info(module).name)
+    else:
+        cls = module
+    return cls(**options)
 
 
 def per_stage(options: Options, stages: int) -> Sequence[Mapping[str, Any]]:

@@ -104,7 +104,11 @@ class ResidualBlock(nn.Module):
                 kernel_size, stride = 1, 1
             else:
                 layers, kernel_size = [], 1 if unchanged else self.down_kernel_size
-            shape = {"stride": stride, "dilation": self.first_dilation, "bias": self.bias}
+            shape = {
+                "stride": stride,
+                "dilation": self.first_dilation,
+                "bias": self.bias,
+            }
             layers.append(conv(self.out_channels, kernel_size, **shape))
             downsample = nn.Sequential(*layers, nn.BatchNorm(eps=self.eps))
         self.downsample = downsample
@@ -151,7 +155,11 @@ class BasicBlock(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        shape = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         super().__init__(planes, se=attend("residual"), bias=bias, eps=eps, **shape, **residual)
         self.width = planes // reduce_first
 
@@ -204,7 +212,11 @@ class Bottleneck(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        shape = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         super().__init__(4 * planes, se=attend("residual"), bias=bias, eps=eps, **shape, **residual)
         self.cardinality = cardinality
         self.width = planes * base_width // 64 * cardinality
@@ -372,10 +384,18 @@ class ResNet(nn.Module):
             reached *= stride
             blocks = []
             for _ in range(depth):
-                shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+                shape = {
+                    "stride": stride,
+                    "dilation": dilation,
+                    "first_dilation": first_dilation,
+                }
                 rate = self.drop_path * number / max(total - 1, 1)
                 place = partial(self.attend, stage)
-                options = {"attend": place, "eps": self.norm_eps, **self.block_options}
+                options = {
+                    "attend": place,
+                    "eps": self.norm_eps,
+                    **self.block_options,
+                }
                 blocks.append(cls(planes, **shape, drop_path=rate, **options))
                 stride, first_dilation = 1, dilation
                 number += 1

@@ -28,7 +28,7 @@ class WindowAttention(nn.Module):
     def __init__(
         self,
         *,
-        window_size: tuple[int, int],
+        window_size: Sequence[int],
         num_heads: int,
         qkv_bias: bool,
         attn_dropout: float,
@@ -69,7 +69,7 @@ class WindowAttention(nn.Module):
         return self.proj_dropout(x, training=training)
 
 
-def relative_positions(window_size: tuple[int, int]) -> np.ndarray:
+def relative_positions(window_size: Sequence[int]) -> np.ndarray:
     """The row of the table of biases for each pair of places in a window, (L, L)."""
     height, width = window_size
     rows, columns = np.indices(window_size).reshape(2, -1)
@@ -78,9 +78,7 @@ def relative_positions(window_size: tuple[int, int]) -> np.ndarray:
     return rows * (2 * width - 1) + columns
 
 
-def shift_mask(
-    size: tuple[int, int], window_size: tuple[int, int], shift: tuple[int, int]
-) -> np.ndarray:
+def shift_mask(size: Sequence[int], window_size: Sequence[int], shift: Sequence[int]) -> np.ndarray:
     """What keeps places apart that only a shift has brought into a window: 0, or else -100.
 
     Args:
@@ -100,9 +98,9 @@ def shift_mask(
     for number, ((top, bottom), (left, right)) in enumerate(boxes):
         regions[top:bottom, left:right] = number
     height, width = window_size
-    regions = regions.reshape(size[0] // height, height, size[1] // width, width)
-    regions = regions.swapaxes(1, 2).reshape(-1, height * width)
-    return np.where(regions[:, None] == regions[:, :, None], 0.0, -100.0)
+    windows = regions.reshape(size[0] // height, height, size[1] // width, width)
+    places = windows.swapaxes(1, 2).reshape(-1, height * width)
+    return np.where(places[:, None] == places[:, :, None], 0.0, -100.0)
 
 
 class SwinBlock(nn.Module):
@@ -125,9 +123,9 @@ class SwinBlock(nn.Module):
     def __init__(
         self,
         *,
-        size: tuple[int, int],
-        window_size: tuple[int, int],
-        shift: tuple[int, int],
+        size: Sequence[int],
+        window_size: Sequence[int],
+        shift: Sequence[int],
         num_heads: int,
         mlp_ratio: float,
         qkv_bias: bool,
@@ -216,7 +214,7 @@ class SwinStage(nn.Module):
     def __init__(
         self,
         *,
-        size: tuple[int, int],
+        size: Sequence[int],
         merge: bool,
         window_size: int,
         drop_path: Sequence[float],

@@ -259,9 +259,8 @@ class VisionTransformer(nn.Module):
         )
         if not self.features_only:
             norm = nn.LayerNorm(eps=1e-6)
-            self.norm, self.fc_norm = (
-                (norm, nn.Identity()) if self.pool == "token" else (nn.Identity(), norm)
-            )
+            self.norm = norm if self.pool == "token" else nn.Identity()
+            self.fc_norm = nn.Identity() if self.pool == "token" else norm
             self.dropout = nn.Dropout(self.dropout_rate)
             self.head = linear(self.num_classes) if self.num_classes else nn.Identity()
             if self.distilled:

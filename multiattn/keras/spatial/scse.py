@@ -70,9 +70,9 @@ class SCSE(nn.Module):
         self.sSE = None if self.mode == "channel" else SCSESpatialGate()
 
     def call(self, x, training=None):
-        if self.sSE is None:
-            return self.cSE(x, training=training)
-        if self.cSE is None:
-            return self.sSE(x, training=training)
-        channel, spatial = self.cSE(x, training=training), self.sSE(x, training=training)
+        gates = (gate for gate in (self.cSE, self.sSE) if gate is not None)
+        gated = [gate(x, training=training) for gate in gates]
+        if len(gated) == 1:
+            return gated[0]
+        channel, spatial = gated
         return nn.maximum(channel, spatial) if self.fusion == "max" else channel + spatial

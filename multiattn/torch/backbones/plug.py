@@ -17,13 +17,16 @@ def plug(module: str | type[nn.Module], channels: int, **options: Any) -> nn.Mod
         channels: its first argument, if it takes one.
         **options: its further ones.
     """
+    cls: Any
     if isinstance(module, str):
         from multiattn import torch  # the whole tree, of which this is a part
 
-        module = getattr(torch, catalog.info(module).name)
-    _, *parameters = inspect.signature(module.__init__).parameters.values()
+        cls = getattr(torch, catalog.info(module).name)
+    else:
+        cls = module
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()
     widths = [channels] if any(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) else []
-    return module(*widths, **options)
+    return cls(*widths, **options)
 
 
 def per_stage(options: Options, stages: int) -> Sequence[Mapping[str, Any]]:

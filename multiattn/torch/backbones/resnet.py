@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class ResidualBlock(nn.Module):
                 kernel_size, stride = 1, 1
             else:
                 layers, kernel_size = [], 1 if unchanged else down_kernel_size
-            shape = {"stride": stride, "dilation": first_dilation, "bias": bias}
+            shape: dict[str, Any] = {"stride": stride, "dilation": first_dilation, "bias": bias}
             layers.append(conv(in_channels, out_channels, kernel_size, **shape))
             downsample = nn.Sequential(*layers, nn.BatchNorm2d(out_channels, eps))
         self.downsample = downsample
@@ -142,11 +143,15 @@ class BasicBlock(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        shape: dict[str, Any] = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         se = attend("residual", planes)
         super().__init__(in_channels, planes, se=se, bias=bias, eps=eps, **shape, **residual)
         width = planes // reduce_first
-        first = {"stride": stride, "dilation": first_dilation}
+        first: dict[str, Any] = {"stride": stride, "dilation": first_dilation}
         self.conv1 = conv(in_channels, width, 3, **first, bias=bias)
         self.bn1 = nn.BatchNorm2d(width, eps)
         self.conv2 = conv(width, planes, 3, dilation=dilation, bias=bias)
@@ -196,12 +201,20 @@ class Bottleneck(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+        shape: dict[str, Any] = {
+            "stride": stride,
+            "dilation": dilation,
+            "first_dilation": first_dilation,
+        }
         se = attend("residual", 4 * planes)
         super().__init__(in_channels, 4 * planes, se=se, bias=bias, eps=eps, **shape, **residual)
         width = planes * base_width // 64 * cardinality
         first, middle = (stride, 1) if stride_on_1x1 else (1, stride)
-        grouped = {"stride": middle, "dilation": first_dilation, "groups": cardinality}
+        grouped: dict[str, Any] = {
+            "stride": middle,
+            "dilation": first_dilation,
+            "groups": cardinality,
+        }
         self.conv1 = conv(in_channels, width // reduce_first, 1, stride=first, bias=bias)
         self.bn1 = nn.BatchNorm2d(width // reduce_first, eps)
         self.conv2 = attend("conv2", width, stride=middle) or conv(
@@ -310,7 +323,7 @@ class ResNet(nn.Module):
                 return plug(attention, width, **more, **attention_options[stage - 1])
             return None
 
-        bias = {"bias": conv_bias}
+        bias: dict[str, Any] = {"bias": conv_bias}
         if stem_type == "":
             channels = stem_width
             self.conv1 = conv(in_channels, channels, 7, stride=2, **bias)
@@ -336,7 +349,11 @@ class ResNet(nn.Module):
             )
         self.maxpool = maxpool
 
-        more = {"bias": conv_bias, "eps": norm_eps, "reduce_first": block_reduce_first}
+        more: dict[str, Any] = {
+            "bias": conv_bias,
+            "eps": norm_eps,
+            "reduce_first": block_reduce_first,
+        }
         more |= {"down_kernel_size": down_kernel_size, "avg_down": avg_down}
         if block == "bottleneck":
             more |= {"cardinality": cardinality, "base_width": base_width}
@@ -352,10 +369,14 @@ class ResNet(nn.Module):
             reached *= stride
             blocks = nn.Sequential()
             for _ in range(depth):
-                shape = {"stride": stride, "dilation": dilation, "first_dilation": first_dilation}
+                shape: dict[str, Any] = {
+                    "stride": stride,
+                    "dilation": dilation,
+                    "first_dilation": first_dilation,
+                }
                 rate = drop_path * number / max(total - 1, 1)
                 place = partial(attend, stage)
-                options = {"attend": place, "drop_path": rate, **more}
+                options: dict[str, Any] = {"attend": place, "drop_path": rate, **more}
                 blocks.append(cls(channels, planes, **shape, **options))
                 channels, stride, first_dilation = planes * expansion, 1, dilation
                 number += 1

@@ -222,9 +222,8 @@ class VisionTransformer(nn.Module):
         )
         if not features_only:
             norm = nn.LayerNorm(embed_dim, 1e-6)
-            self.norm, self.fc_norm = (
-                (norm, nn.Identity()) if pool == "token" else (nn.Identity(), norm)
-            )
+            self.norm = norm if pool == "token" else nn.Identity()
+            self.fc_norm = nn.Identity() if pool == "token" else norm
             self.dropout = nn.Dropout(dropout)
             self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
             if distilled:

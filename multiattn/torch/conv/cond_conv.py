@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class CondConv(nn.Module):
         if padding is None:
             axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
             padding = [(s - 1 + d * (k - 1)) // 2 for k, s, d in axes]
-        self.padding = 0 if self.same else padding
+        self.padding: Any = 0 if self.same else padding
         self.groups = groups
         self.out_channels = out_channels
         fan_in = in_channels // groups * math.prod(self.kernel_size)

@@ -11,7 +11,7 @@ def pad_same(
     """Pads (N, C, ...) as TensorFlow does: ceil(size / stride) windows fit, the odd zero behind."""
     sizes = x.shape[2:]
     options = (to_tuple(value, len(sizes)) for value in (kernel_size, stride, dilation))
-    margins = []
+    margins: list[int] = []
     for size, kernel, step, apart in zip(sizes, *options, strict=True):
         total = torch.sym_max((kernel - 1) * apart - (size - 1) % step, 0)
         margins = [total // 2, total - total // 2, *margins]

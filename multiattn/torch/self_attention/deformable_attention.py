@@ -146,12 +146,14 @@ class DeformableAttention(nn.Module):
         groups = x.unflatten(1, (self.groups, -1)).flatten(0, 1).to(places.dtype)
         samples = F.grid_sample(groups, places.flip(-1), align_corners=True).to(x.dtype)
         samples = samples.reshape(x.shape[0], -1, *samples.shape[2:])
-        heads = (
+        queries_of_heads, keys, values = (
             maps.flatten(2).unflatten(1, (self.num_heads, -1)).mT
             for maps in (queries, self.proj_k(samples), self.proj_v(samples))
         )
         context = F.scaled_dot_product_attention(
-            *heads,
+            queries_of_heads,
+            keys,
+            values,
             attn_mask=self.position_bias(places, queries.dtype),
             dropout_p=self.attn_dropout if self.training else 0.0,
         )

@@ -70,9 +70,8 @@ class SCSE(nn.Module):
         self.sSE = None if mode == "channel" else SCSESpatialGate(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.sSE is None:
-            return self.cSE(x)
-        if self.cSE is None:
-            return self.sSE(x)
-        channel, spatial = self.cSE(x), self.sSE(x)
+        gated = [gate(x) for gate in (self.cSE, self.sSE) if gate is not None]
+        if len(gated) == 1:
+            return gated[0]
+        channel, spatial = gated
         return torch.maximum(channel, spatial) if self.fusion == "max" else channel + spatial
