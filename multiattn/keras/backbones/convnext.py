@@ -141,13 +141,12 @@ class ConvNeXtStage(nn.Module):
         drop_path: Sequence[float],
         **block,
     ):
-        options = {"kernel_size", "layer_scale", "use_grn", "conv_mlp"}
-        super().__init__(**{k: v for k, v in block.items() if k not in options})
+        super().__init__()
         self.out_channels = out_channels
         self.stride = stride
         self.eps = eps
         self.rates = drop_path
-        self.block_options = {k: v for k, v in block.items() if k in options}
+        self.block_options = block
 
     def setup(self, shape):
         self.downsample = nn.Identity()

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from keras import ops
 
@@ -155,7 +156,7 @@ class BasicBlock(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {
+        shape: dict[str, Any] = {
             "stride": stride,
             "dilation": dilation,
             "first_dilation": first_dilation,
@@ -212,7 +213,7 @@ class Bottleneck(ResidualBlock):
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape = {
+        shape: dict[str, Any] = {
             "stride": stride,
             "dilation": dilation,
             "first_dilation": first_dilation,

@@ -218,14 +218,9 @@ class SwinStage(nn.Module):
         merge: bool,
         window_size: int,
         drop_path: Sequence[float],
-        num_heads: int,
-        mlp_ratio: float,
-        qkv_bias: bool,
-        proj_dropout: float,
-        attn_dropout: float,
-        **kwargs,
+        **block,
     ):
-        super().__init__(**kwargs)
+        super().__init__()
         windows = tuple(min(window_size, n) for n in size)
         shift = tuple(0 if n <= window_size else window_size // 2 for n in size)
         self.downsample = PatchMerging() if merge else nn.Identity()
@@ -236,11 +231,7 @@ class SwinStage(nn.Module):
                     window_size=windows,
                     shift=shift if index % 2 else (0, 0),
                     drop_path=rate,
-                    num_heads=num_heads,
-                    mlp_ratio=mlp_ratio,
-                    qkv_bias=qkv_bias,
-                    proj_dropout=proj_dropout,
-                    attn_dropout=attn_dropout,
+                    **block,
                 )
                 for index, rate in enumerate(drop_path)
             )

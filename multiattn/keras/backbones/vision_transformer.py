@@ -99,26 +99,16 @@ class ViTBlock(nn.Module):
         init_values: float | None,
         proj_dropout: float,
         drop_path: float,
-        num_heads: int,
-        qkv_bias: bool,
-        qk_norm: bool,
-        attn_dropout: float,
-        **kwargs,
+        **attention,
     ):
-        super().__init__(**kwargs)
+        super().__init__()
 
         def scale() -> nn.Module:
             return nn.Identity() if init_values is None else LayerScale(init_values)
 
         self.mlp_ratio = mlp_ratio
         self.norm1 = nn.LayerNorm(eps=1e-6)
-        self.attn = ViTAttention(
-            num_heads=num_heads,
-            qkv_bias=qkv_bias,
-            qk_norm=qk_norm,
-            attn_dropout=attn_dropout,
-            proj_dropout=proj_dropout,
-        )
+        self.attn = ViTAttention(proj_dropout=proj_dropout, **attention)
         self.ls1 = scale()
         self.norm2 = nn.LayerNorm(eps=1e-6)
         self.proj_dropout = proj_dropout

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import scaled_dot_product_attention
 
 
 def conv_norm_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -70,7 +71,7 @@ class ObjectContextBlock(nn.Module):
         masks = torch.softmax(logits.flatten(2), 2)
         regions = (x.flatten(2) @ masks.mT)[..., None]
         queries = self.f_pixel(x if self.pool == 1 else F.max_pool2d(x, self.pool))
-        context = F.scaled_dot_product_attention(
+        context = scaled_dot_product_attention(
             queries.flatten(2).mT,
             self.f_object(regions).flatten(2).mT,
             self.f_down(regions).flatten(2).mT,

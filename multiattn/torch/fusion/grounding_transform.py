@@ -2,6 +2,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import scaled_dot_product_attention
 
 
 class GroundingTransform(nn.Module):
@@ -50,5 +51,5 @@ class GroundingTransform(nn.Module):
             scores = F.relu(scores + F.linear(keys, key_weight).mT)
             context = scores @ values / keys.shape[1]
         else:
-            context = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+            context = scaled_dot_product_attention(queries, keys, values, scale=1.0)
         return self.W_z(context.mT.unflatten(2, low.shape[2:]))

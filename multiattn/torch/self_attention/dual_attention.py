@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import scaled_dot_product_attention
 
 
 class PositionAttention(nn.Module):
@@ -29,7 +30,7 @@ class PositionAttention(nn.Module):
         queries, keys, values = (
             conv(x).flatten(2).mT for conv in (self.query_conv, self.key_conv, self.value_conv)
         )
-        context = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        context = scaled_dot_product_attention(queries, keys, values, scale=1.0)
         return self.gamma * context.mT.reshape(x.shape) + x
 
 

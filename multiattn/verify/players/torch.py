@@ -1,8 +1,10 @@
 """The PyTorch player."""
 
 import copy
+import inspect
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,12 +61,14 @@ class TorchPlayer(Player):
     ) -> dict[str, Way | str]:
         if self.setup.method is not None:
             return {"torch.export": "the case calls a method"}
-        examples, dynamic = [], []
+        examples: list[torch.Tensor] = []
+        dynamic: Any = []
         for array, axes, any_size in zip(inputs, self.setup.axes, free, strict=True):
             unknown = [0, *size_axes(axes)] if any_size else [0]
             shape = [n * 2 if axis in unknown else n for axis, n in enumerate(array.shape)]
             examples.append(torch.zeros(shape, dtype=torch.from_numpy(array).dtype))
             dynamic.append(dict.fromkeys(unknown, torch.export.Dim.AUTO))
+        dynamic = inspect.signature(module.forward).bind(*dynamic).arguments
         # a size of 1 in an example, or only in a call, is to be as any other
         with torch.fx.experimental._config.patch(backed_size_oblivious=True):
             program = torch.export.export(module, tuple(examples), dynamic_shapes=dynamic).module()
