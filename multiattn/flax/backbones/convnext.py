@@ -187,23 +187,23 @@ class PreLogits(nnx.Module):
     """A linear layer and a GELU, before the classifier.
 
     Args:
-        in_features: width of the input.
-        out_features: width of the output.
+        in_channels: width of the input.
+        out_channels: width of the output.
 
     Shape: (N, C) -> (N, O)
     """
 
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
+        in_channels: int,
+        out_channels: int,
         *,
         dtype=None,
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        self.fc = nn.Linear(in_features, out_features, **DRAWN, **layer)
+        self.fc = nn.Linear(in_channels, out_channels, **DRAWN, **layer)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nn.gelu(self.fc(x))

@@ -170,14 +170,14 @@ class PreLogits(nn.Module):
     """A linear layer and a GELU, before the classifier.
 
     Args:
-        out_features: width of the output.
+        out_channels: width of the output.
 
     Shape: (N, C) -> (N, O)
     """
 
-    def __init__(self, out_features: int, **kwargs):
+    def __init__(self, out_channels: int, **kwargs):
         super().__init__(**kwargs)
-        self.fc = nn.Linear(out_features, **DRAWN)
+        self.fc = nn.Linear(out_channels, **DRAWN)
 
     def call(self, x):
         return nn.gelu(self.fc(x))

@@ -150,15 +150,15 @@ class PreLogits(nn.Module):
     """A linear layer and a GELU, before the classifier.
 
     Args:
-        in_features: width of the input.
-        out_features: width of the output.
+        in_channels: width of the input.
+        out_channels: width of the output.
 
     Shape: (N, C) -> (N, O)
     """
 
-    def __init__(self, in_features: int, out_features: int):
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.fc = nn.Linear(in_features, out_features)
+        self.fc = nn.Linear(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.fc(x))
