@@ -1,4 +1,3 @@
-import itertools
 from collections.abc import Sequence
 
 import jax
@@ -6,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.flax import nn
 
 from .transformer import PatchEmbedding, TransformerMLP, linear
@@ -58,7 +57,7 @@ class WindowAttention(nnx.Module):
         x, table = nn.promote(self.dtype, x, self.relative_position_bias_table)
         windows, length, channels = x.shape
         qkv = self.qkv(x).reshape(windows, length, 3, self.num_heads, -1)
-        bias = table[relative_positions(self.window_size)].transpose(2, 0, 1)[None]
+        bias = table[constants.relative_positions(self.window_size)].transpose(2, 0, 1)[None]
         if window_mask is not None:
             bias = bias + jnp.asarray(window_mask, bias.dtype)[:, None]
             bias = jnp.tile(bias, (windows // window_mask.shape[0], 1, 1, 1))
@@ -66,40 +65,6 @@ class WindowAttention(nnx.Module):
             qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask=bias, dropout=self.attn_dropout
         )
         return self.proj_dropout(self.proj(attended.reshape(windows, length, channels)))
-
-
-def relative_positions(window_size: Sequence[int]) -> np.ndarray:
-    """The row of the table of biases for each pair of places in a window, (L, L)."""
-    height, width = window_size
-    rows, columns = np.indices(window_size).reshape(2, -1)
-    rows = rows[:, None] - rows + height - 1
-    columns = columns[:, None] - columns + width - 1
-    return rows * (2 * width - 1) + columns
-
-
-def shift_mask(size: Sequence[int], window_size: Sequence[int], shift: Sequence[int]) -> np.ndarray:
-    """What keeps places apart that only a shift has brought into a window: 0, or else -100.
-
-    Args:
-        size: height and width of the map, multiples of the windows'.
-        window_size: height and width of the windows.
-        shift: of the map, along each axis.
-
-    Returns:
-        (windows, L, L) for windows of L places.
-    """
-    regions = np.zeros(size)
-    cuts = [
-        (0, n - w, n - s, n) if s else (0, n)
-        for n, w, s in zip(size, window_size, shift, strict=True)
-    ]
-    boxes = itertools.product(*(itertools.pairwise(axis) for axis in cuts))
-    for number, ((top, bottom), (left, right)) in enumerate(boxes):
-        regions[top:bottom, left:right] = number
-    height, width = window_size
-    windows = regions.reshape(size[0] // height, height, size[1] // width, width)
-    places = windows.swapaxes(1, 2).reshape(-1, height * width)
-    return np.where(places[:, None] == places[:, :, None], 0.0, -100.0)
 
 
 class SwinBlock(nnx.Module):
@@ -163,7 +128,7 @@ class SwinBlock(nnx.Module):
         x = nn.pad(jnp.roll(x, [-s for s in self.shift], (1, 2)), self.margins)
         mask = None
         if any(self.shift):
-            mask = shift_mask(x.shape[1:3], self.window_size, self.shift)
+            mask = constants.shift_mask(x.shape[1:3], self.window_size, self.shift)
         rows, columns = x.shape[1] // wh, x.shape[2] // ww
         x = x.reshape(n, rows, wh, columns, ww, channels).swapaxes(2, 3)
         x = self.attn(x.reshape(-1, wh * ww, channels), mask)

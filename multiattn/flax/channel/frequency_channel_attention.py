@@ -1,34 +1,11 @@
-import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.flax import nn
-
-# Frequencies along height and width on a grid of 7 by 7, in the order of their merit
-FREQUENCIES = {
-    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
-    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
-    "bot": ("61332412445146256162243355625536", "64466314456522514350311242115333"),
-}
-
-
-@lru_cache
-def cosine_basis(frequencies: str, size: tuple[int, int]) -> np.ndarray:
-    """The cosine transform's functions over a map, (k, height * width)."""
-    kind, count = frequencies[:3], int(frequencies[3:])
-    axes = []
-    for digits, length in zip(FREQUENCIES[kind], size, strict=True):
-        waves = np.array([int(digit) for digit in digits[:count]])[:, None] * (length // 7)
-        axis = np.cos(math.pi * waves * (np.arange(length) + 0.5) / length) / math.sqrt(length)
-        axes.append(np.where(waves == 0, axis, math.sqrt(2) * axis))
-    rows, columns = axes
-    return (rows[:, :, None] * columns[:, None, :]).reshape(count, -1)
 
 
 class FrequencyChannelAttention(nnx.Module):
@@ -56,7 +33,7 @@ class FrequencyChannelAttention(nnx.Module):
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        allowed = [f"{kind}{2**power}" for kind in FREQUENCIES for power in range(6)]
+        allowed = [f"{kind}{2**power}" for kind in constants.FREQUENCIES for power in range(6)]
         checks.choice(self, allowed, frequencies=frequencies)
         checks.divisible(
             self, by="frequencies", frequencies=int(frequencies[3:]), channels=channels
@@ -73,7 +50,7 @@ class FrequencyChannelAttention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)
-        basis = jnp.asarray(cosine_basis(self.frequencies, self.dct_size), x.dtype)
+        basis = jnp.asarray(constants.cosine_basis(self.frequencies, self.dct_size), x.dtype)
         pooled = nn.adaptive_avg_pool(x, self.dct_size)
         pooled = pooled.reshape(len(x), basis.shape[1], len(basis), -1)
         spectrum = jnp.einsum("npkc,kp->nkc", pooled, basis).reshape(len(x), -1)

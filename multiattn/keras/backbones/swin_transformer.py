@@ -1,10 +1,8 @@
-import itertools
 from collections.abc import Sequence
 
-import numpy as np
 from keras import ops
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.keras import nn
 
 from .transformer import PatchEmbedding, TransformerMLP, linear
@@ -41,7 +39,7 @@ class WindowAttention(nn.Module):
         self.qkv_bias = qkv_bias
         self.attn_dropout = nn.Dropout(attn_dropout)
         self.proj_dropout = nn.Dropout(proj_dropout)
-        self.index = relative_positions(window_size)
+        self.index = constants.relative_positions(window_size)
 
     def setup(self, shape):
         height, width = self.window_size
@@ -67,40 +65,6 @@ class WindowAttention(nn.Module):
         )
         x = self.proj(ops.reshape(attended, (windows, length, channels)))
         return self.proj_dropout(x, training=training)
-
-
-def relative_positions(window_size: Sequence[int]) -> np.ndarray:
-    """The row of the table of biases for each pair of places in a window, (L, L)."""
-    height, width = window_size
-    rows, columns = np.indices(window_size).reshape(2, -1)
-    rows = rows[:, None] - rows + height - 1
-    columns = columns[:, None] - columns + width - 1
-    return rows * (2 * width - 1) + columns
-
-
-def shift_mask(size: Sequence[int], window_size: Sequence[int], shift: Sequence[int]) -> np.ndarray:
-    """What keeps places apart that only a shift has brought into a window: 0, or else -100.
-
-    Args:
-        size: height and width of the map, multiples of the windows'.
-        window_size: height and width of the windows.
-        shift: of the map, along each axis.
-
-    Returns:
-        (windows, L, L) for windows of L places.
-    """
-    regions = np.zeros(size)
-    cuts = [
-        (0, n - w, n - s, n) if s else (0, n)
-        for n, w, s in zip(size, window_size, shift, strict=True)
-    ]
-    boxes = itertools.product(*(itertools.pairwise(axis) for axis in cuts))
-    for number, ((top, bottom), (left, right)) in enumerate(boxes):
-        regions[top:bottom, left:right] = number
-    height, width = window_size
-    windows = regions.reshape(size[0] // height, height, size[1] // width, width)
-    places = windows.swapaxes(1, 2).reshape(-1, height * width)
-    return np.where(places[:, None] == places[:, :, None], 0.0, -100.0)
 
 
 class SwinBlock(nn.Module):
@@ -154,7 +118,7 @@ class SwinBlock(nn.Module):
         self.mask = None
         if any(shift):
             padded = [n + more for n, (_, more) in zip(size, self.margins, strict=True)]
-            self.mask = shift_mask(padded, window_size, shift)
+            self.mask = constants.shift_mask(padded, window_size, shift)
 
     def setup(self, shape):
         self.mlp = TransformerMLP(int(shape[-1] * self.mlp_ratio), dropout=self.mlp_dropout)

@@ -1,32 +1,9 @@
-import math
 from collections.abc import Sequence
-from functools import lru_cache
 
-import numpy as np
 from keras import ops
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.keras import nn
-
-# Frequencies along height and width on a grid of 7 by 7, in the order of their merit
-FREQUENCIES = {
-    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
-    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
-    "bot": ("61332412445146256162243355625536", "64466314456522514350311242115333"),
-}
-
-
-@lru_cache
-def cosine_basis(frequencies: str, size: tuple[int, int]) -> np.ndarray:
-    """The cosine transform's functions over a map, (k, height * width)."""
-    kind, count = frequencies[:3], int(frequencies[3:])
-    axes = []
-    for digits, length in zip(FREQUENCIES[kind], size, strict=True):
-        waves = np.array([int(digit) for digit in digits[:count]])[:, None] * (length // 7)
-        axis = np.cos(math.pi * waves * (np.arange(length) + 0.5) / length) / math.sqrt(length)
-        axes.append(np.where(waves == 0, axis, math.sqrt(2) * axis))
-    rows, columns = axes
-    return (rows[:, :, None] * columns[:, None, :]).reshape(count, -1)
 
 
 class FrequencyChannelAttention(nn.Module):
@@ -52,7 +29,7 @@ class FrequencyChannelAttention(nn.Module):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        allowed = [f"{kind}{2**power}" for kind in FREQUENCIES for power in range(6)]
+        allowed = [f"{kind}{2**power}" for kind in constants.FREQUENCIES for power in range(6)]
         checks.choice(self, allowed, frequencies=frequencies)
         self.dct_size = (dct_size, dct_size) if isinstance(dct_size, int) else tuple(dct_size)
         checks.length(self, 2, dct_size=self.dct_size)
@@ -70,7 +47,7 @@ class FrequencyChannelAttention(nn.Module):
         self.fc2 = nn.Linear(channels, bias=False)
 
     def call(self, x, training=None):
-        basis = cosine_basis(self.frequencies, self.dct_size)
+        basis = constants.cosine_basis(self.frequencies, self.dct_size)
         count, places = basis.shape
         pooled = nn.adaptive_avg_pool(x, self.dct_size)
         pooled = ops.reshape(pooled, (-1, places, count, x.shape[-1] // count))

@@ -1,12 +1,10 @@
-import itertools
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.torch.nn import DropPath
 
 from .transformer import PatchEmbedding, TransformerMLP, trunc_normal
@@ -47,7 +45,7 @@ class WindowAttention(nn.Module):
                 torch.empty((2 * height - 1) * (2 * width - 1), num_heads), std=0.02
             )
         )
-        index = torch.from_numpy(relative_positions(window_size))
+        index = torch.from_numpy(constants.relative_positions(window_size))
         self.register_buffer("index", index, persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
@@ -65,40 +63,6 @@ class WindowAttention(nn.Module):
         )
         x = attended.transpose(1, 2).reshape(windows, length, channels)
         return self.proj_dropout(self.proj(x))
-
-
-def relative_positions(window_size: Sequence[int]) -> np.ndarray:
-    """The row of the table of biases for each pair of places in a window, (L, L)."""
-    height, width = window_size
-    rows, columns = np.indices(window_size).reshape(2, -1)
-    rows = rows[:, None] - rows + height - 1
-    columns = columns[:, None] - columns + width - 1
-    return rows * (2 * width - 1) + columns
-
-
-def shift_mask(size: Sequence[int], window_size: Sequence[int], shift: Sequence[int]) -> np.ndarray:
-    """What keeps places apart that only a shift has brought into a window: 0, or else -100.
-
-    Args:
-        size: height and width of the map, multiples of the windows'.
-        window_size: height and width of the windows.
-        shift: of the map, along each axis.
-
-    Returns:
-        (windows, L, L) for windows of L places.
-    """
-    regions = np.zeros(size)
-    cuts = [
-        (0, n - w, n - s, n) if s else (0, n)
-        for n, w, s in zip(size, window_size, shift, strict=True)
-    ]
-    boxes = itertools.product(*(itertools.pairwise(axis) for axis in cuts))
-    for number, ((top, bottom), (left, right)) in enumerate(boxes):
-        regions[top:bottom, left:right] = number
-    height, width = window_size
-    windows = regions.reshape(size[0] // height, height, size[1] // width, width)
-    places = windows.swapaxes(1, 2).reshape(-1, height * width)
-    return np.where(places[:, None] == places[:, :, None], 0.0, -100.0)
 
 
 class SwinBlock(nn.Module):
@@ -152,7 +116,7 @@ class SwinBlock(nn.Module):
         mask = None
         if any(shift):
             padded = [n + more for n, more in zip(size, self.padding, strict=True)]
-            mask = torch.from_numpy(shift_mask(padded, window_size, shift)).float()
+            mask = torch.from_numpy(constants.shift_mask(padded, window_size, shift)).float()
         self.register_buffer("mask", mask, persistent=False)
 
     def attend(self, x: Tensor) -> Tensor:

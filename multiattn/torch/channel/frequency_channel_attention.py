@@ -1,33 +1,10 @@
-import math
 from collections.abc import Sequence
-from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multiattn import checks
-
-# Frequencies along height and width on a grid of 7 by 7, in the order of their merit
-FREQUENCIES = {
-    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
-    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
-    "bot": ("61332412445146256162243355625536", "64466314456522514350311242115333"),
-}
-
-
-@lru_cache
-def cosine_basis(frequencies: str, size: tuple[int, int]) -> np.ndarray:
-    """The cosine transform's functions over a map, (k, height * width)."""
-    kind, count = frequencies[:3], int(frequencies[3:])
-    axes = []
-    for digits, length in zip(FREQUENCIES[kind], size, strict=True):
-        waves = np.array([int(digit) for digit in digits[:count]])[:, None] * (length // 7)
-        axis = np.cos(math.pi * waves * (np.arange(length) + 0.5) / length) / math.sqrt(length)
-        axes.append(np.where(waves == 0, axis, math.sqrt(2) * axis))
-    rows, columns = axes
-    return (rows[:, :, None] * columns[:, None, :]).reshape(count, -1)
+from multiattn import checks, constants
 
 
 class FrequencyChannelAttention(nn.Module):
@@ -53,7 +30,7 @@ class FrequencyChannelAttention(nn.Module):
         frequencies: str = "top16",
     ):
         super().__init__()
-        allowed = [f"{kind}{2**power}" for kind in FREQUENCIES for power in range(6)]
+        allowed = [f"{kind}{2**power}" for kind in constants.FREQUENCIES for power in range(6)]
         checks.choice(self, allowed, frequencies=frequencies)
         checks.divisible(
             self, by="frequencies", frequencies=int(frequencies[3:]), channels=channels
@@ -63,7 +40,9 @@ class FrequencyChannelAttention(nn.Module):
         checks.length(self, 2, dct_size=self.dct_size)
         checks.positive(self, dct_size=min(self.dct_size))
         # a buffer would lose digits on the way from float32 to float64
-        self.basis = torch.from_numpy(cosine_basis(frequencies, self.dct_size)[:, :, None])
+        self.basis = torch.from_numpy(
+            constants.cosine_basis(frequencies, self.dct_size)[:, :, None]
+        )
         self.fc1 = nn.Linear(channels, hidden, bias=False)
         self.fc2 = nn.Linear(hidden, channels, bias=False)
 
