@@ -176,6 +176,13 @@ def parts(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.real, x.imag
 
 
+def torch_amax(x: Tensor, *, axis: int | tuple[int, int], keepdims: bool = False) -> Tensor:
+    if isinstance(axis, int):
+        return x.max(axis, keepdim=keepdims).values
+    largest = x.flatten(*axis).max(axis[0], keepdim=keepdims).values
+    return largest.unsqueeze(axis[1]) if keepdims else largest
+
+
 TORCH_FUNCTIONS = {
     "batch_conv2d": torch_batch_conv2d,
     "pad_same": torch_pad_same,
@@ -198,6 +205,7 @@ TORCH_FUNCTIONS = {
     "scaled_dot_product_attention": torch_attention,
     "absolute": torch.abs,
     "maximum": torch.maximum,
+    "amax": torch_amax,
     "rfft2": lambda x: parts(torch.fft.rfft2(x, norm="ortho")),
     "irfft2": lambda real, imaginary, size: torch.fft.irfft2(
         torch.complex(real, imaginary), size, norm="ortho"
@@ -325,6 +333,21 @@ FUNCTIONS: list[Case] = [
             "std",
             plain(2, 5, 3, fill=fill),
             options=[{"axis": 1}, {"axis": (0, 2), "keepdims": True}],
+            output="plain",
+        )
+    ),
+    *(
+        case
+        for fill in ("normal", "ties", "zeros")
+        for case in cases(
+            "amax",
+            plain(3, 5, 4, 6, fill=fill),
+            options=[
+                {"axis": 1},
+                {"axis": -1, "keepdims": True},
+                {"axis": (1, 2)},
+                {"axis": (1, 2), "keepdims": True},
+            ],
             output="plain",
         )
     ),

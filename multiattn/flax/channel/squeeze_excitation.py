@@ -65,7 +65,7 @@ class SqueezeExcitation(nnx.Module):
         x = nn.promote(self.dtype, x)
         context = x.mean((1, 2), keepdims=True)
         if self.pool == "avg_max":
-            context = 0.5 * context + 0.5 * x.max((1, 2), keepdims=True)
+            context = 0.5 * context + 0.5 * nn.amax(x, (1, 2), keepdims=True)
         context = self.fc2(self.activation(self.bn(self.fc1(context))))
         if self.gate == "sigmoid":
             return x * nn.sigmoid(context)

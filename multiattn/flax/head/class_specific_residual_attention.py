@@ -63,7 +63,7 @@ class ClassSpecificResidualAttention(nnx.Module):
         logits = 0
         for temperature, scores in zip(self.temperatures, heads, strict=True):
             if temperature == inf:
-                attended = scores.max(1)
+                attended = nn.amax(scores, 1)
             else:
                 attended = (scores * nn.softmax(temperature * scores, 1)).sum(1)
             logits = logits + scores.mean(1) + self.lam * attended

@@ -38,7 +38,7 @@ from .dropout import Dropout, Dropout2d, DropPath
 from .fourier import irfft2, rfft2
 from .gradient import custom_gradient
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
-from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from .pool import adaptive_avg_pool, amax, adaptive_max_pool, avg_pool, max_pool
 from .recurrent import LSTM
 from .resample import (
     affine_grid,
@@ -59,7 +59,8 @@ __all__ = [
     "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
     "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm", "Identity",
     "InstanceNorm", "LayerNorm", "Linear", "LSTM", "ModuleList", "MultiheadAttention", "PReLU",
-    "Sequential", "absolute", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "avg_pool",
+    "Sequential", "absolute", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "amax",
+    "avg_pool",
     "batch_conv2d", "celu", "channel_shuffle", "conv1d", "conv2d", "custom_gradient", "elu",
     "flatten", "fold", "gelu", "grid_sample", "hardsigmoid", "hardswish", "hardtanh",
     "initializers", "interpolate", "irfft2", "leaky_relu", "log_softmax", "logsigmoid", "max_pool",

@@ -79,6 +79,21 @@ def _first_max_jvp(axis, primals, tangents):
     return _first_max(*primals, axis), jnp.take_along_axis(*tangents, first, axis).squeeze(axis)
 
 
+def amax(x: jax.Array, axis: int | tuple[int, ...], *, keepdims: bool = False) -> jax.Array:
+    """The largest along an axis, or along axes that follow each other.
+
+    Of equal ones the first has the gradient. JAX's own looks for what is equal to the largest,
+    and under jit may find nothing: what it compares may have been computed once more.
+    """
+    first, *others = (axis,) if isinstance(axis, int) else axis
+    first %= x.ndim
+    shape = (*x.shape[:first], -1, *x.shape[first + 1 + len(others) :])
+    largest = _first_max(x.reshape(shape), first)
+    if not keepdims:
+        return largest
+    return jnp.expand_dims(largest, tuple(range(first, first + 1 + len(others))))
+
+
 def slide(
     x: jax.Array, axis: int, kernel: int, stride: int, dilation: int, to: int | None = None
 ) -> jax.Array:

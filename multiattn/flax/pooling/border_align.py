@@ -65,6 +65,5 @@ class BorderAlign(nnx.Module):
             align_corners=True,
         )
         samples = samples * inside[..., None]
-        # not by max, whose gradient looks for what equals it, in samples that XLA computes anew
-        borders = jnp.take_along_axis(samples, samples.argmax(2, keepdims=True), 2)
+        borders = nn.amax(samples, 2)
         return borders.reshape(n, 4, -1, channels // 4).swapaxes(1, 2).astype(x.dtype)

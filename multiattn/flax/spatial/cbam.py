@@ -9,7 +9,7 @@ from multiattn.flax import nn
 
 POOLS = {
     "avg": lambda x: x.mean((1, 2)),
-    "max": lambda x: x.max((1, 2)),
+    "max": lambda x: nn.amax(x, (1, 2)),
     "lp": lambda x: jnp.sqrt(jnp.square(x).sum((1, 2))),
     "lse": lambda x: jax.nn.logsumexp(x, (1, 2)),
 }
@@ -77,7 +77,7 @@ class CBAMSpatialGate(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)
-        planes = jnp.stack([x.max(-1), x.mean(-1)], -1)
+        planes = jnp.stack([nn.amax(x, -1), x.mean(-1)], -1)
         return x * nn.sigmoid(self.bn(self.conv(planes)))
 
 

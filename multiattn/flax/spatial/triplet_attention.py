@@ -63,7 +63,7 @@ class TripletAttention(nnx.Module):
         x = nn.promote(self.dtype, x)
 
         def planes(axis: int) -> jax.Array:
-            return jnp.stack([x.max(axis), x.mean(axis)], -1)
+            return jnp.stack([nn.amax(x, axis), x.mean(axis)], -1)
 
         masks = [
             self.cw(planes(1).swapaxes(1, 2)).transpose(0, 3, 2, 1),

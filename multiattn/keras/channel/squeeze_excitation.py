@@ -65,7 +65,7 @@ class SqueezeExcitation(nn.Module):
     def call(self, x, training=None):
         context = ops.mean(x, (1, 2), keepdims=True)
         if self.pool == "avg_max":
-            context = 0.5 * context + 0.5 * ops.max(x, (1, 2), keepdims=True)
+            context = 0.5 * context + 0.5 * nn.amax(x, (1, 2), keepdims=True)
         context = self.fc2(self.activation(self.bn(self.fc1(context), training=training)))
         if self.gate == "sigmoid":
             return x * nn.sigmoid(context)

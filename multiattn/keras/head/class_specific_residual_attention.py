@@ -53,7 +53,7 @@ class ClassSpecificResidualAttention(nn.Module):
         logits = 0
         for temperature, scores in zip(self.temperatures, heads, strict=True):
             if temperature == inf:
-                attended = ops.max(scores, 1)
+                attended = nn.amax(scores, 1)
             else:
                 attended = ops.sum(scores * nn.softmax(temperature * scores, 1), 1)
             logits = logits + ops.mean(scores, 1) + self.lam * attended

@@ -42,7 +42,7 @@ from .fourier import irfft2, rfft2
 from .gradient import custom_gradient
 from .module import Module, method
 from .norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
-from .pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from .pool import adaptive_avg_pool, amax, adaptive_max_pool, avg_pool, max_pool
 from .recurrent import LSTM
 from .resample import (
     affine_grid,
@@ -64,10 +64,10 @@ __all__ = [
     "ConvTranspose3d", "Dropout", "Dropout2d", "DropPath", "Embedding", "GroupNorm", "Identity",
     "InstanceNorm", "LayerNorm", "Linear", "LSTM", "Module", "ModuleList", "MultiheadAttention",
     "PReLU", "Sequential", "absolute", "adaptive_avg_pool", "adaptive_max_pool", "affine_grid",
-    "avg_pool", "batch_conv2d", "celu", "channel_shuffle", "conv1d", "conv2d", "custom_gradient",
-    "elu", "flatten", "fold", "gelu", "grid_sample", "hardsigmoid", "hardswish", "hardtanh",
-    "initializers", "interpolate", "irfft2", "leaky_relu", "log_softmax", "logsigmoid", "max_pool",
-    "maximum", "method", "mish", "neighbourhoods", "normalize", "pad", "pad_same", "pixel_shuffle",
-    "pixel_unshuffle", "relu", "relu6", "rfft2", "scaled_dot_product_attention", "selu", "sigmoid",
-    "silu", "softmax", "softplus", "softsign", "std", "tanh", "unfold",
+    "amax", "avg_pool", "batch_conv2d", "celu", "channel_shuffle", "conv1d", "conv2d",
+    "custom_gradient", "elu", "flatten", "fold", "gelu", "grid_sample", "hardsigmoid", "hardswish",
+    "hardtanh", "initializers", "interpolate", "irfft2", "leaky_relu", "log_softmax", "logsigmoid",
+    "max_pool", "maximum", "method", "mish", "neighbourhoods", "normalize", "pad", "pad_same",
+    "pixel_shuffle", "pixel_unshuffle", "relu", "relu6", "rfft2", "scaled_dot_product_attention",
+    "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "std", "tanh", "unfold",
 ]

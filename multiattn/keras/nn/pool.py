@@ -105,6 +105,24 @@ def adaptive_max_pool(x, output_size: int | Sequence[int | None]):
     return x
 
 
+def amax(x, axis: int | tuple[int, ...], *, keepdims: bool = False):
+    """The largest along an axis, or along axes that follow each other.
+
+    Of equal ones the first has the gradient. JAX's own looks for what is equal to the largest,
+    and under jit may find nothing: what it compares may have been computed once more.
+    """
+    first, *others = (axis,) if isinstance(axis, int) else axis
+    first %= len(x.shape)
+    shape = ops.shape(x)
+    if others:
+        x = ops.reshape(x, (*shape[:first], -1, *shape[first + 1 + len(others) :]))
+    largest = _first_max(x, first)
+    if keepdims:
+        for place in range(first, first + 1 + len(others)):
+            largest = ops.expand_dims(largest, place)
+    return largest
+
+
 def _margins(function: str, spans, stride, padding, ceil_mode: bool) -> list[tuple[int, int]]:
     """The padding before and after: windows begin within the input or the padding before it."""
     for span, p in zip(spans, padding, strict=True):

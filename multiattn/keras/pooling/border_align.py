@@ -62,7 +62,5 @@ class BorderAlign(nn.Module):
             align_corners=True,
         )
         samples = samples * ops.cast(ops.expand_dims(inside, -1), x.dtype)
-        # not by max, whose gradient looks for what equals it, in samples that XLA computes anew
-        best = ops.argmax(samples, 2, keepdims=True)
-        borders = ops.reshape(ops.take_along_axis(samples, best, 2), (n, 4, -1, channels // 4))
+        borders = ops.reshape(nn.amax(samples, 2), (n, 4, -1, channels // 4))
         return ops.swapaxes(borders, 1, 2)

@@ -7,7 +7,7 @@ from multiattn.keras import nn
 
 POOLS = {
     "avg": lambda x: ops.mean(x, (1, 2)),
-    "max": lambda x: ops.max(x, (1, 2)),
+    "max": lambda x: nn.amax(x, (1, 2)),
     "lp": lambda x: ops.sqrt(ops.sum(ops.square(x), (1, 2))),
     "lse": lambda x: ops.logsumexp(x, (1, 2)),
 }
@@ -63,7 +63,7 @@ class CBAMSpatialGate(nn.Module):
         self.bn = nn.BatchNorm(momentum=0.01)
 
     def call(self, x, training=None):
-        planes = ops.stack([ops.max(x, -1), ops.mean(x, -1)], -1)
+        planes = ops.stack([nn.amax(x, -1), ops.mean(x, -1)], -1)
         return x * nn.sigmoid(self.bn(self.conv(planes), training=training))
 
 

@@ -51,7 +51,7 @@ class TripletAttention(nn.Module):
 
     def call(self, x, training=None):
         def planes(axis):
-            return ops.stack([ops.max(x, axis), ops.mean(x, axis)], -1)
+            return ops.stack([nn.amax(x, axis), ops.mean(x, axis)], -1)
 
         columns = self.cw(ops.swapaxes(planes(1), 1, 2), training=training)
         rows = self.hc(planes(2), training=training)
