@@ -260,12 +260,14 @@ def load_weights(
     path = Path(path)
     try:
         state, notes = files.read(path)
-    except files.NeedsModelError:
-        if not is_keras(module):
+        options = {"strict": strict, "adapt": adapt}
+        report = load_state_dict(module, state, prefix=prefix, rename=rename, **options)
+    except (files.NeedsModelError, LoadError) as error:
+        # Keras's own files go by the order of layers, whose names may have changed
+        keras_file = path.name.endswith((".h5", ".keras")) and is_keras(module)
+        if not keras_file or (isinstance(error, LoadError) and (prefix or rename or adapt)):
             raise
         return _load_live(module, path)
-    options = {"strict": strict, "adapt": adapt}
-    report = load_state_dict(module, state, prefix=prefix, rename=rename, **options)
     report.notes[:0] = notes
     return report
 

@@ -342,18 +342,39 @@ class TestKerasLayout:
         assert_same(state, {"layers.0.bias": np.ones(2)})
         assert notes == []
 
-    @pytest.mark.parametrize("name", ["layers/dense/0", "0"])
+    def test_stock_layers_of_a_model_are_known_by_their_class(self, written):
+        variables = {"layers/dense_1/0": np.ones((2, 3)), "layers/dense_1/1": np.ones(3)}
+        norm = {f"layers/batch_normalization/{i}": np.full(2, i) for i in range(4)}
+        labels = {"layers/dense_1": "fc", "layers/batch_normalization": "bn"}
+        state, _ = written({**variables, **norm}, {**labels, "layers/input_layer": "x"})
+        names = ("weight", "bias", "running_mean", "running_var")
+        expected = {f"bn.{name}": np.full(2, i) for i, name in enumerate(names)}
+        expected |= {"fc.weight": np.ones((3, 2)), "fc.bias": np.ones(3)}
+        assert state.keys() == expected.keys()
+        assert all(np.array_equal(state[name], expected[name]) for name in expected)
+
+    def test_a_kernel_has_two_axes_at_least(self, written):
+        with pytest.raises(files.FileError, match="has a kernel"):
+            written({"layers/dense/0": np.ones(3)})
+
+    @pytest.mark.parametrize("name", ["layers/my_layer/0", "layers/dense/2", "0"])
     def test_numbered_variables_need_the_model(self, written, name):
         with pytest.raises(
             files.NeedsModelError, match=r"live Keras model.*multiattn\.save_weights"
         ):
             written({name: np.ones(3)})
 
-    def test_so_do_the_files_of_keras_2(self, tmp_path):
+    @pytest.mark.parametrize("top", ["", "model_weights/"])
+    def test_files_of_keras_2_go_by_the_names_of_layers(self, tmp_path, top):
         with h5py.File(tmp_path / "x.h5", "w") as file:
-            file["dense/dense/kernel:0"] = np.ones((2, 3))
-        with pytest.raises(files.NeedsModelError, match="live Keras model"):
-            files.read(tmp_path / "x.h5")
+            file[f"{top}fc/fc/kernel:0"] = np.ones((2, 3))
+            file[f"{top}stem/stem/conv/kernel"] = np.ones((1, 1, 2, 3))
+            file.create_group(f"{top}relu")
+        state, _ = files.read(tmp_path / "x.h5")
+        assert {name: array.shape for name, array in state.items()} == {
+            "fc.weight": (3, 2),
+            "stem.conv.weight": (3, 2, 1, 1),
+        }
 
     def test_two_variables_of_one_name_are_an_error(self, written):
         with pytest.raises(files.FileError, match=r"two variables that are 'fc\.weight'"):
@@ -440,8 +461,11 @@ class TestKeras:
         assert state["gate.gamma"].dtype == ml_dtypes.bfloat16
         assert notes == []
 
-    def test_stock_layers_need_the_model(self, tmp_path, layers):
+    def test_stock_layers_are_read_without_the_model(self, tmp_path, layers):
         keras = layers[0]
         keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "x.keras")
-        with pytest.raises(files.NeedsModelError, match="live Keras model"):
-            files.read(tmp_path / "x.keras")
+        state, _ = files.read(tmp_path / "x.keras")
+        assert {name: array.shape for name, array in state.items()} == {
+            "0.bias": (2,),
+            "0.weight": (2, 3),
+        }

@@ -68,6 +68,8 @@ def _read(data: bytes, config: Any, budget: Budget) -> tuple[State, list[str]]:
         if name in state:
             raise FileError(f"has two variables that are {name!r}")
         array = reader.array(dataset)
+        if is_kernel and array.ndim < 2:
+            raise FileError(f"has a kernel, {name!r}, of shape {array.shape}")
         # (*sizes, inputs, outputs) -> (outputs, inputs, *sizes)
         state[name] = np.moveaxis(array, (-1, -2), (0, 1)) if is_kernel else array
     return state, notes

@@ -67,14 +67,20 @@ def interpret(root: Group, config: Any, notes: list[str]) -> Iterator[Variable]:
     """
     root.groups.pop("optimizer", None)
     older = root.groups.get("model_weights")
-    if older is None and not root.groups.keys() & {"layers", "vars"}:
+    if older is None and root.groups and not _has_vars(root):
         older = root
     return _layer(root, (), config, notes) if older is None else _older(older)
 
 
+def _has_vars(group: Group) -> bool:
+    return "vars" in group.groups or any(map(_has_vars, group.groups.values()))
+
+
 def _older(root: Group) -> Iterator[Variable]:
-    for layer in root.groups.values():
-        for name, inner in layer.groups.items():
+    for layer in (root, *root.groups.values()):
+        for dataset in layer.datasets.values():
+            raise NeedsModelError(UNNAMED.format(dataset.path))
+        for name, inner in layer.groups.items() if layer is not root else ():
             yield from _named(inner, (name,))
 
 
