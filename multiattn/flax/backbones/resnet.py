@@ -94,6 +94,11 @@ class ResidualBlock(nnx.Module):
         rngs: nnx.Rngs,
     ):
         layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.stride = stride
+        self.dilation = dilation
+        self.first_dilation = first_dilation
+        self.bias = bias
+        self.eps = eps
         self.se = se
         self.drop_path = nn.DropPath(drop_path, rngs=rngs)
         downsample = None
@@ -127,12 +132,7 @@ class BasicBlock(ResidualBlock):
     Args:
         in_channels: channels of the input.
         planes: channels of the output.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         reduce_first: divides the width between the convolutions.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block, for so many channels.
         **residual: those of ResidualBlock.
 
@@ -144,12 +144,7 @@ class BasicBlock(ResidualBlock):
         in_channels: int,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         reduce_first: int,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nnx.Module | None],
         dtype=None,
         param_dtype=jnp.float32,
@@ -157,20 +152,15 @@ class BasicBlock(ResidualBlock):
         **residual,
     ):
         layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        residual |= {"se": attend("residual", planes), "bias": bias, "eps": eps}
-        super().__init__(in_channels, planes, **shape, **residual, **layer)
-        width = planes // reduce_first
-        first: dict[str, Any] = {"stride": stride, "dilation": first_dilation}
+        residual |= {"se": attend("residual", planes), **layer}
+        super().__init__(in_channels, planes, **residual)
+        width, bias = planes // reduce_first, self.bias
+        first: dict[str, Any] = {"stride": self.stride, "dilation": self.first_dilation}
         zeros = nn.initializers.zeros
         self.conv1 = conv(in_channels, width, 3, **first, bias=bias, **layer)
-        self.bn1 = nn.BatchNorm(width, eps=eps, **layer)
-        self.conv2 = conv(width, planes, 3, dilation=dilation, bias=bias, **layer)
-        self.bn2 = nn.BatchNorm(planes, eps=eps, weight_init=zeros, **layer)
+        self.bn1 = nn.BatchNorm(width, eps=self.eps, **layer)
+        self.conv2 = conv(width, planes, 3, dilation=self.dilation, bias=bias, **layer)
+        self.bn2 = nn.BatchNorm(planes, eps=self.eps, weight_init=zeros, **layer)
 
     def branch(self, x: jax.Array) -> jax.Array:
         x = nn.relu(self.bn1(self.conv1(x)))
@@ -183,15 +173,10 @@ class Bottleneck(ResidualBlock):
     Args:
         in_channels: channels of the input.
         planes: base width; the output has four times as many channels.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         cardinality: groups of the 3x3 convolution.
         base_width: channels of a group where planes is 64.
         reduce_first: divides the width behind the first convolution.
         stride_on_1x1: the first convolution strides, not the second.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block, for so many channels.
         **residual: those of ResidualBlock.
 
@@ -203,15 +188,10 @@ class Bottleneck(ResidualBlock):
         in_channels: int,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         cardinality: int,
         base_width: int,
         reduce_first: int,
         stride_on_1x1: bool,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nnx.Module | None],
         dtype=None,
         param_dtype=jnp.float32,
@@ -219,29 +199,20 @@ class Bottleneck(ResidualBlock):
         **residual,
     ):
         layer: dict[str, Any] = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        residual |= {"se": attend("residual", 4 * planes), "bias": bias, "eps": eps}
-        super().__init__(in_channels, 4 * planes, **shape, **residual, **layer)
-        width = planes * base_width // 64 * cardinality
-        first, middle = (stride, 1) if stride_on_1x1 else (1, stride)
-        grouped: dict[str, Any] = {
-            "stride": middle,
-            "dilation": first_dilation,
-            "groups": cardinality,
-        }
+        residual |= {"se": attend("residual", 4 * planes), **layer}
+        super().__init__(in_channels, 4 * planes, **residual)
+        width, bias = planes * base_width // 64 * cardinality, self.bias
+        first, middle = (self.stride, 1) if stride_on_1x1 else (1, self.stride)
+        grouped: dict[str, Any] = {"dilation": self.first_dilation, "groups": cardinality}
         zeros = nn.initializers.zeros
         self.conv1 = conv(in_channels, width // reduce_first, 1, stride=first, bias=bias, **layer)
-        self.bn1 = nn.BatchNorm(width // reduce_first, eps=eps, **layer)
+        self.bn1 = nn.BatchNorm(width // reduce_first, eps=self.eps, **layer)
         self.conv2 = attend("conv2", width, stride=middle) or conv(
-            width // reduce_first, width, 3, **grouped, bias=bias, **layer
+            width // reduce_first, width, 3, stride=middle, **grouped, bias=bias, **layer
         )
-        self.bn2 = nn.BatchNorm(width, eps=eps, **layer)
+        self.bn2 = nn.BatchNorm(width, eps=self.eps, **layer)
         self.conv3 = conv(width, 4 * planes, 1, bias=bias, **layer)
-        self.bn3 = nn.BatchNorm(4 * planes, eps=eps, weight_init=zeros, **layer)
+        self.bn3 = nn.BatchNorm(4 * planes, eps=self.eps, weight_init=zeros, **layer)
 
     def branch(self, x: jax.Array) -> jax.Array:
         x = nn.relu(self.bn1(self.conv1(x)))

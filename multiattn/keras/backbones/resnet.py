@@ -1,6 +1,5 @@
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from keras import ops
 
@@ -131,12 +130,7 @@ class BasicBlock(ResidualBlock):
 
     Args:
         planes: channels of the output.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         reduce_first: divides the width between the convolutions.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block.
         **residual: those of ResidualBlock.
 
@@ -147,21 +141,11 @@ class BasicBlock(ResidualBlock):
         self,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         reduce_first: int,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        super().__init__(planes, se=attend("residual"), bias=bias, eps=eps, **shape, **residual)
+        super().__init__(planes, se=attend("residual"), **residual)
         self.width = planes // reduce_first
 
     def setup(self, shape):
@@ -182,15 +166,10 @@ class Bottleneck(ResidualBlock):
 
     Args:
         planes: base width; the output has four times as many channels.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         cardinality: groups of the 3x3 convolution.
         base_width: channels of a group where planes is 64.
         reduce_first: divides the width behind the first convolution.
         stride_on_1x1: the first convolution strides, not the second.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block.
         **residual: those of ResidualBlock.
 
@@ -201,28 +180,18 @@ class Bottleneck(ResidualBlock):
         self,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         cardinality: int,
         base_width: int,
         reduce_first: int,
         stride_on_1x1: bool,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        super().__init__(4 * planes, se=attend("residual"), bias=bias, eps=eps, **shape, **residual)
+        super().__init__(4 * planes, se=attend("residual"), **residual)
         self.cardinality = cardinality
         self.width = planes * base_width // 64 * cardinality
         self.first_width = self.width // reduce_first
-        self.strides = (stride, 1) if stride_on_1x1 else (1, stride)
+        self.strides = (self.stride, 1) if stride_on_1x1 else (1, self.stride)
         self.conv2 = attend("conv2", stride=self.strides[1])
 
     def setup(self, shape):

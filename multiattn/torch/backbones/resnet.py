@@ -84,6 +84,11 @@ class ResidualBlock(nn.Module):
         drop_path: float,
     ):
         super().__init__()
+        self.stride = stride
+        self.dilation = dilation
+        self.first_dilation = first_dilation
+        self.bias = bias
+        self.eps = eps
         self.se = se
         self.drop_path = DropPath(drop_path)
         downsample = None
@@ -117,12 +122,7 @@ class BasicBlock(ResidualBlock):
     Args:
         in_channels: channels of the input.
         planes: channels of the output.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         reduce_first: divides the width between the convolutions.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block, for so many channels.
         **residual: those of ResidualBlock.
 
@@ -134,28 +134,17 @@ class BasicBlock(ResidualBlock):
         in_channels: int,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         reduce_first: int,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        se = attend("residual", planes)
-        super().__init__(in_channels, planes, se=se, bias=bias, eps=eps, **shape, **residual)
+        super().__init__(in_channels, planes, se=attend("residual", planes), **residual)
         width = planes // reduce_first
-        first: dict[str, Any] = {"stride": stride, "dilation": first_dilation}
-        self.conv1 = conv(in_channels, width, 3, **first, bias=bias)
-        self.bn1 = nn.BatchNorm2d(width, eps)
-        self.conv2 = conv(width, planes, 3, dilation=dilation, bias=bias)
-        self.bn2 = nn.BatchNorm2d(planes, eps)
+        first: dict[str, Any] = {"stride": self.stride, "dilation": self.first_dilation}
+        self.conv1 = conv(in_channels, width, 3, **first, bias=self.bias)
+        self.bn1 = nn.BatchNorm2d(width, self.eps)
+        self.conv2 = conv(width, planes, 3, dilation=self.dilation, bias=self.bias)
+        self.bn2 = nn.BatchNorm2d(planes, self.eps)
         nn.init.zeros_(self.bn2.weight)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -169,15 +158,10 @@ class Bottleneck(ResidualBlock):
     Args:
         in_channels: channels of the input.
         planes: base width; the output has four times as many channels.
-        stride: of the block.
-        dilation: of the stage.
-        first_dilation: of the stage before, which a first block's 3x3 convolution keeps.
         cardinality: groups of the 3x3 convolution.
         base_width: channels of a group where planes is 64.
         reduce_first: divides the width behind the first convolution.
         stride_on_1x1: the first convolution strides, not the second.
-        bias: biases of the convolutions.
-        eps: of the norms.
         attend: makes the attention module of a position in the block, for so many channels.
         **residual: those of ResidualBlock.
 
@@ -189,40 +173,25 @@ class Bottleneck(ResidualBlock):
         in_channels: int,
         planes: int,
         *,
-        stride: int,
-        dilation: int,
-        first_dilation: int,
         cardinality: int,
         base_width: int,
         reduce_first: int,
         stride_on_1x1: bool,
-        bias: bool,
-        eps: float,
         attend: Callable[..., nn.Module | None],
         **residual,
     ):
-        shape: dict[str, Any] = {
-            "stride": stride,
-            "dilation": dilation,
-            "first_dilation": first_dilation,
-        }
-        se = attend("residual", 4 * planes)
-        super().__init__(in_channels, 4 * planes, se=se, bias=bias, eps=eps, **shape, **residual)
+        super().__init__(in_channels, 4 * planes, se=attend("residual", 4 * planes), **residual)
         width = planes * base_width // 64 * cardinality
-        first, middle = (stride, 1) if stride_on_1x1 else (1, stride)
-        grouped: dict[str, Any] = {
-            "stride": middle,
-            "dilation": first_dilation,
-            "groups": cardinality,
-        }
-        self.conv1 = conv(in_channels, width // reduce_first, 1, stride=first, bias=bias)
-        self.bn1 = nn.BatchNorm2d(width // reduce_first, eps)
+        first, middle = (self.stride, 1) if stride_on_1x1 else (1, self.stride)
+        grouped: dict[str, Any] = {"dilation": self.first_dilation, "groups": cardinality}
+        self.conv1 = conv(in_channels, width // reduce_first, 1, stride=first, bias=self.bias)
+        self.bn1 = nn.BatchNorm2d(width // reduce_first, self.eps)
         self.conv2 = attend("conv2", width, stride=middle) or conv(
-            width // reduce_first, width, 3, **grouped, bias=bias
+            width // reduce_first, width, 3, stride=middle, **grouped, bias=self.bias
         )
-        self.bn2 = nn.BatchNorm2d(width, eps)
-        self.conv3 = conv(width, 4 * planes, 1, bias=bias)
-        self.bn3 = nn.BatchNorm2d(4 * planes, eps)
+        self.bn2 = nn.BatchNorm2d(width, self.eps)
+        self.conv3 = conv(width, 4 * planes, 1, bias=self.bias)
+        self.bn3 = nn.BatchNorm2d(4 * planes, self.eps)
         nn.init.zeros_(self.bn3.weight)
 
     def branch(self, x: Tensor) -> Tensor:
