@@ -125,16 +125,17 @@ class SwinBlock(nnx.Module):
         """The attention within the shifted windows."""
         n, height, width, channels = x.shape
         wh, ww = self.window_size
-        x = nn.pad(jnp.roll(x, [-s for s in self.shift], (1, 2)), self.margins)
+        rows, columns = -(-height // wh), -(-width // ww)
         mask = None
         if any(self.shift):
-            mask = constants.shift_mask(x.shape[1:3], self.window_size, self.shift)
-        rows, columns = x.shape[1] // wh, x.shape[2] // ww
+            x = jnp.roll(x, [-s for s in self.shift], (1, 2))
+            mask = constants.shift_mask((rows * wh, columns * ww), (wh, ww), self.shift)
+        x = nn.pad(x, self.margins)
         x = x.reshape(n, rows, wh, columns, ww, channels).swapaxes(2, 3)
         x = self.attn(x.reshape(-1, wh * ww, channels), mask)
         x = x.reshape(n, rows, columns, wh, ww, channels).swapaxes(2, 3)
         x = x.reshape(n, rows * wh, columns * ww, channels)[:, :height, :width]
-        return jnp.roll(x, self.shift, (1, 2))
+        return jnp.roll(x, self.shift, (1, 2)) if any(self.shift) else x
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x + self.drop_path(self.attend(self.norm1(x)))

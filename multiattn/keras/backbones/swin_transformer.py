@@ -126,7 +126,9 @@ class SwinBlock(nn.Module):
     def attend(self, x, training=None):
         """The attention within the shifted windows."""
         (height, width), (wh, ww), channels = self.size, self.window_size, x.shape[-1]
-        x = nn.pad(ops.roll(x, [-s for s in self.shift], (1, 2)), self.margins)
+        if any(self.shift):
+            x = ops.roll(x, [-s for s in self.shift], (1, 2))
+        x = nn.pad(x, self.margins)
         rows, columns = -(-height // wh), -(-width // ww)
         x = ops.reshape(x, (-1, rows, wh, columns, ww, channels))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, wh * ww, channels))
@@ -134,7 +136,7 @@ class SwinBlock(nn.Module):
         x = ops.reshape(x, (-1, rows, columns, wh, ww, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, rows * wh, columns * ww, channels))[:, :height, :width]
-        return ops.roll(x, self.shift, (1, 2))
+        return ops.roll(x, self.shift, (1, 2)) if any(self.shift) else x
 
     def call(self, x, training=None):
         branch = self.attend(self.norm1(x), training=training)

@@ -113,7 +113,7 @@ class ResidualBlock(nn.Module):
         if self.se is not None:
             branch = self.se(branch)
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.drop_path(branch) + shortcut)
+        return F.relu(self.drop_path(branch) + shortcut, inplace=True)
 
 
 class BasicBlock(ResidualBlock):
@@ -148,7 +148,7 @@ class BasicBlock(ResidualBlock):
         nn.init.zeros_(self.bn2.weight)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return self.bn2(self.conv2(x))
 
 
@@ -195,8 +195,8 @@ class Bottleneck(ResidualBlock):
         nn.init.zeros_(self.bn3.weight)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         return self.bn3(self.conv3(x))
 
 
@@ -302,10 +302,10 @@ class ResNet(nn.Module):
             self.conv1 = nn.Sequential(
                 conv(in_channels, first, 3, stride=2, **bias),
                 nn.BatchNorm2d(first, norm_eps),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 conv(first, stem_width, 3, **bias),
                 nn.BatchNorm2d(stem_width, norm_eps),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 conv(stem_width, channels, 3, **bias),
             )
         self.bn1 = nn.BatchNorm2d(channels, norm_eps)
@@ -314,7 +314,7 @@ class ResNet(nn.Module):
             maxpool = nn.Sequential(
                 conv(channels, channels, 3, stride=2, **bias),
                 nn.BatchNorm2d(channels, norm_eps),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             )
         self.maxpool = maxpool
 
@@ -358,7 +358,7 @@ class ResNet(nn.Module):
 
     def stage_features(self, x: Tensor) -> list[Tensor]:
         """The stem's map, of half the size, and those of the four stages."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         features = [x]
         if self.maxpool is None:
             x = F.max_pool2d(x, 3, 2, 0 if self.ceil_mode else 1, ceil_mode=self.ceil_mode)

@@ -123,14 +123,16 @@ class SwinBlock(nn.Module):
         """The attention within the shifted windows."""
         n, height, width, channels = x.shape
         (wh, ww), (down, right) = self.window_size, self.padding
-        x = x.roll([-s for s in self.shift], (1, 2))
-        x = F.pad(x, (0, 0, 0, right, 0, down))
+        if any(self.shift):
+            x = x.roll([-s for s in self.shift], (1, 2))
+        if down or right:
+            x = F.pad(x, (0, 0, 0, right, 0, down))
         rows, columns = x.shape[1] // wh, x.shape[2] // ww
         x = x.reshape(n, rows, wh, columns, ww, channels).transpose(2, 3)
         x = self.attn(x.reshape(-1, wh * ww, channels), self.mask)
         x = x.reshape(n, rows, columns, wh, ww, channels).transpose(2, 3)
         x = x.reshape(n, rows * wh, columns * ww, channels)[:, :height, :width]
-        return x.roll(self.shift, (1, 2))
+        return x.roll(self.shift, (1, 2)) if any(self.shift) else x
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attend(self.norm1(x)))
@@ -153,7 +155,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, channels = x.shape
-        x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         x = x.reshape(n, x.shape[1] // 2, 2, x.shape[2] // 2, 2, channels)
         return self.reduction(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
 
