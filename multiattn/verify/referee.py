@@ -18,6 +18,9 @@ from multiattn.verify.cases import Case
 from multiattn.verify.checks import LEVELS, Match, Reference, Result
 from multiattn.verify.remote import RUNTIMES, Remote
 
+# A player then starts anew: what JAX has compiled takes memory maps, of which a process has so many.
+CASES_OF_A_PLAYER = 40
+
 
 @dataclass
 class Verdict:
@@ -92,15 +95,21 @@ def verify(
             return list(match.play(levels))
 
         def work(runtime: str, waiting: queue.SimpleQueue[Case]) -> None:
-            player = None
+            player: Remote | None = None
+            played = 0
             while True:
                 try:
                     case = waiting.get_nowait()
                 except queue.Empty:
                     break
                 start = time.perf_counter()
+                if player and (played == CASES_OF_A_PLAYER or not player.alive):
+                    player.close()
+                    player = None
                 try:
-                    player = player or Remote(runtime)
+                    if not player:
+                        player, played = Remote(runtime), 0
+                    played += 1
                     results = play(player, case)
                 except Exception as error:
                     # Whatever has gone wrong, the case wasn't passed, and the player starts anew.

@@ -1,5 +1,6 @@
 """The runtimes, and a player's process as the referee sees it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -81,8 +82,14 @@ class Remote:
             raise PlayerError(message["error"], message["traceback"])
         return message, arrays
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process can be asked."""
+        return self.process.poll() is None
+
     def close(self) -> None:
         """Ends the process."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
