@@ -18,7 +18,7 @@ from multiattn.verify.cases import Case
 from multiattn.verify.checks import LEVELS, Match, Reference, Result
 from multiattn.verify.remote import RUNTIMES, Remote
 
-# A player then starts anew: what JAX has compiled takes memory maps, of which a process has so many.
+# A player then starts anew: what JAX compiles takes memory maps, which a process may run out of.
 CASES_OF_A_PLAYER = 40
 
 
