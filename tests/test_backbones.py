@@ -1,6 +1,5 @@
 """Backbones: published sizes, plugged-in attention, feature maps, other heads and image sizes."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -293,8 +292,3 @@ def test_the_command_line_ports_a_published_network_to_a_keras_model(tmp_path: P
     with torch.no_grad():
         expected = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
     assert close(np.asarray(keras.saving.load_model(target)(x)), expected)
-
-
-def test_options_of_published_networks_are_json(tmp_path: Path) -> None:
-    for entry, name in MODELS:
-        assert json.loads(json.dumps(entry.models[name].options)) == entry.models[name].options

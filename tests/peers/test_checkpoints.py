@@ -1,6 +1,7 @@
 """Files that peers made load in every framework, and give the peers' logits."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,16 +91,11 @@ def players() -> Iterator[dict[str, Remote]]:
 def peer_made(description: dict, folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     """The peer's file, its images and its logits."""
     command = [sys.executable, str(PEER), json.dumps(description), str(folder)]
-    subprocess.run(command, check=True, cwd=PEER.parents[2], env=environment())
+    root = PEER.parents[2]
+    subprocess.run(command, check=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
     (weights,) = folder.glob("weights.*")
     with np.load(folder / "images.npz") as arrays:
         return weights, arrays["images"], arrays["logits"]
-
-
-def environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(PEER.parents[2])}
 
 
 def logits(
