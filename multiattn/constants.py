@@ -1,4 +1,4 @@
-"""Arrays that modules hold but don't learn: functions of their options, the same in each tree."""
+"""What modules compute from their options alone, the same in each tree; no framework is needed."""
 
 import itertools
 import math
@@ -28,6 +28,11 @@ def cosine_basis(frequencies: str, size: tuple[int, int]) -> NDArray[Any]:
         axes.append(np.where(waves == 0, axis, math.sqrt(2) * axis))
     rows, columns = axes
     return (rows[:, :, None] * columns[:, None, :]).reshape(count, -1)
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """The rate of each block's stochastic depth, from 0 in the first to that of the last."""
+    return [last * block / max(blocks - 1, 1) for block in range(blocks)]
 
 
 def relative_positions(window_size: Sequence[int]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.flax import nn
 
 # How convolutions and linear layers are drawn
@@ -328,7 +328,7 @@ class ConvNeXt(nnx.Module):
             ]
         self.stem = nn.Sequential(*layers, nn.LayerNorm(channels, eps=norm_eps, **layer))
         halves = stem_type == "patch" and patch_size == 2
-        rates = iter([drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
+        rates = iter(constants.drop_path_rates(drop_path, sum(depths)))
         self.stages = nn.ModuleList()
         for stage, (depth, width, size) in enumerate(zip(depths, widths, kernels, strict=True)):
             self.stages.append(

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.flax import nn
 
 from .transformer import PatchEmbedding, TransformerMLP, linear
@@ -242,14 +242,14 @@ class VisionTransformer(nnx.Module):
                 mlp_ratio=mlp_ratio,
                 init_values=init_values,
                 proj_dropout=proj_dropout,
-                drop_path=drop_path * index / max(depth - 1, 1),
+                drop_path=rate,
                 num_heads=num_heads,
                 qkv_bias=qkv_bias,
                 qk_norm=qk_norm,
                 attn_dropout=attn_dropout,
                 **layer,
             )
-            for index in range(depth)
+            for rate in constants.drop_path_rates(drop_path, depth)
         )
         if not features_only:
             norm = nn.LayerNorm(embed_dim, eps=1e-6, **layer)

@@ -3,7 +3,7 @@ from typing import Any
 
 from keras import ops
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.keras import nn
 
 # How convolutions and linear layers are drawn
@@ -302,7 +302,7 @@ class ConvNeXt(nn.Module):
             layers = [nn.Conv2d(n, 3, **shape, **DRAWN) for n in (middle, channels)]
         self.stem = nn.Sequential(*layers, nn.LayerNorm(eps=self.norm_eps))
         halves = self.stem_type == "patch" and self.patch_size == 2
-        rates = iter([self.drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
+        rates = iter(constants.drop_path_rates(self.drop_path, sum(depths)))
         stages = []
         for stage, (depth, width, size) in enumerate(
             zip(depths, self.widths, self.kernels, strict=True)

@@ -3,7 +3,7 @@ from functools import partial
 
 from keras import ops
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.keras import nn
 
 from .plug import Options, per_stage, plug
@@ -345,7 +345,7 @@ class ResNet(nn.Module):
         self.maxpool = maxpool
 
         cls = BasicBlock if self.block == "basic" else Bottleneck
-        total, number = sum(self.depths), 0
+        rates = iter(constants.drop_path_rates(self.drop_path, sum(self.depths)))
         reached, dilation = 4, 1
         for stage, (depth, planes) in enumerate(zip(self.depths, self.widths, strict=True), 1):
             stride, first_dilation = (1 if stage == 1 else 2), dilation
@@ -359,16 +359,14 @@ class ResNet(nn.Module):
                     "dilation": dilation,
                     "first_dilation": first_dilation,
                 }
-                rate = self.drop_path * number / max(total - 1, 1)
                 place = partial(self.attend, stage)
                 options = {
                     "attend": place,
                     "eps": self.norm_eps,
                     **self.block_options,
                 }
-                blocks.append(cls(planes, **shape, drop_path=rate, **options))
+                blocks.append(cls(planes, **shape, drop_path=next(rates), **options))
                 stride, first_dilation = 1, dilation
-                number += 1
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
             if stage < 4:
                 setattr(self, f"attn{stage}", self.attend(stage, "stage"))

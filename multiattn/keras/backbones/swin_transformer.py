@@ -300,7 +300,7 @@ class SwinTransformer(nn.Module):
     def setup(self, shape):
         depths, size = self.depths, self.grid
         self.patch_embed = PatchEmbedding(self.embed_dim, patch_size=self.patch_size, eps=1e-5)
-        rates = iter([self.drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
+        rates = iter(constants.drop_path_rates(self.drop_path, sum(depths)))
         layers = []
         for stage, (depth, heads) in enumerate(zip(depths, self.num_heads, strict=True)):
             layers.append(

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.keras import nn
 
 from .transformer import PatchEmbedding, TransformerMLP, linear
@@ -242,10 +242,8 @@ class VisionTransformer(nn.Module):
         self.pos_dropout = nn.Dropout(self.pos_dropout_rate)
         self.norm_pre = nn.LayerNorm(eps=1e-6) if self.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
-            ViTBlock(
-                drop_path=self.drop_path * index / max(self.depth - 1, 1), **self.block_options
-            )
-            for index in range(self.depth)
+            ViTBlock(drop_path=rate, **self.block_options)
+            for rate in constants.drop_path_rates(self.drop_path, self.depth)
         )
         if not self.features_only:
             norm = nn.LayerNorm(eps=1e-6)

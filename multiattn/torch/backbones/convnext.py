@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.torch.nn import DropPath, LayerNorm2d
 
 
@@ -272,7 +272,7 @@ class ConvNeXt(nn.Module):
             ]
         self.stem = nn.Sequential(*layers, LayerNorm2d(channels, norm_eps))
         halves = stem_type == "patch" and patch_size == 2
-        rates = iter([drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
+        rates = iter(constants.drop_path_rates(drop_path, sum(depths)))
         self.stages = nn.ModuleList()
         for stage, (depth, width, size) in enumerate(zip(depths, widths, kernels, strict=True)):
             self.stages.append(

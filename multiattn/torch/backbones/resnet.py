@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.torch.nn import DropPath
 
 from .plug import Options, per_stage, plug
@@ -329,7 +329,7 @@ class ResNet(nn.Module):
             more |= {"stride_on_1x1": stride_on_1x1}
         cls = BasicBlock if block == "basic" else Bottleneck
         expansion = 1 if block == "basic" else 4
-        total, number = sum(depths), 0
+        rates = iter(constants.drop_path_rates(drop_path, sum(depths)))
         reached, dilation = 4, 1
         for stage, (depth, planes) in enumerate(zip(depths, widths, strict=True), 1):
             stride, first_dilation = (1 if stage == 1 else 2), dilation
@@ -343,12 +343,10 @@ class ResNet(nn.Module):
                     "dilation": dilation,
                     "first_dilation": first_dilation,
                 }
-                rate = drop_path * number / max(total - 1, 1)
                 place = partial(attend, stage)
-                options: dict[str, Any] = {"attend": place, "drop_path": rate, **more}
+                options: dict[str, Any] = {"attend": place, "drop_path": next(rates), **more}
                 blocks.append(cls(channels, planes, **shape, **options))
                 channels, stride, first_dilation = planes * expansion, 1, dilation
-                number += 1
             setattr(self, f"layer{stage}", blocks)
             if stage < 4:
                 setattr(self, f"attn{stage}", attend(stage, "stage", channels))

@@ -283,7 +283,7 @@ class SwinTransformer(nn.Module):
         size = tuple(n // patch_size for n in self.img_size)
         checks.positive(self, grid_height=size[0], grid_width=size[1])
         self.patch_embed = PatchEmbedding(in_channels, embed_dim, patch_size=patch_size, eps=1e-5)
-        rates = iter([drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))])
+        rates = iter(constants.drop_path_rates(drop_path, sum(depths)))
         self.layers = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             channels = embed_dim * 2**stage

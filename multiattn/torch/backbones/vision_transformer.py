@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multiattn import checks
+from multiattn import checks, constants
 from multiattn.torch.nn import DropPath
 
 from .transformer import PatchEmbedding, TransformerMLP, trunc_normal
@@ -212,13 +212,13 @@ class VisionTransformer(nn.Module):
                 mlp_ratio=mlp_ratio,
                 init_values=init_values,
                 proj_dropout=proj_dropout,
-                drop_path=drop_path * index / max(depth - 1, 1),
+                drop_path=rate,
                 num_heads=num_heads,
                 qkv_bias=qkv_bias,
                 qk_norm=qk_norm,
                 attn_dropout=attn_dropout,
             )
-            for index in range(depth)
+            for rate in constants.drop_path_rates(drop_path, depth)
         )
         if not features_only:
             norm = nn.LayerNorm(embed_dim, 1e-6)
