@@ -33,5 +33,10 @@ def timm(name: str, **options: Any) -> torch.nn.Module:
 def torchvision(name: str, **options: Any) -> torch.nn.Module:
     declare_operators()
     from torchvision import models
+    from torchvision.ops import StochasticDepth
 
-    return models.get_model(name, weights=None, **options)
+    network = models.get_model(name, weights=None, **options)
+    for module in network.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0  # ours has none by default
+    return network

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,14 @@ def who(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(key) for key in ("ours", "peer", "map", "source", "target"))
 
 
-def run(suite: str, arguments: list[str]) -> list[dict[str, Any]]:
-    """The rows of a suite, which are shown as they come.
+def run(suite: str, arguments: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a suite as they come.
 
     Raises:
         subprocess.CalledProcessError: the suite has failed.
     """
     module, environment = SUITES[suite]
     command = [sys.executable, "-m", f"benchmarks.suites.{module}", *arguments]
-    rows = []
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -53,11 +53,9 @@ def run(suite: str, arguments: list[str]) -> list[dict[str, Any]]:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):
-                rows.append(json.loads(line))
-                print(f"{suite}: {table.describe(rows[-1])}", flush=True)
+                yield json.loads(line)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return rows
 
 
 def main() -> None:
@@ -71,18 +69,15 @@ def main() -> None:
     if unknown := [suite for suite in given.suites if suite not in SUITES]:
         parser.error(f"{unknown[0]!r} is not one of {', '.join(SUITES)}")
     for suite in given.suites or SUITES:
-        rows = run(suite, rest)
         results = json.loads(given.json.read_text("utf-8")) if given.json.exists() else {}
-        fresh = {who(row) for row in rows}
-        kept = [] if "--only" not in rest else results.get(suite, {}).get("rows", [])
-        kept = [row for row in kept if who(row) not in fresh]
-        results[suite] = {
-            "machine": machine(),
-            "arguments": rest,
-            "rows": kept + rows,
-        }
-        given.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        table.write(given.json, given.readme)
+        rows = results.get(suite, {}).get("rows", []) if "--only" in rest else []
+        for row in run(suite, rest):
+            print(f"{suite}: {table.describe(row)}", flush=True)
+            rows = [one for one in rows if who(one) != who(row)] + [row]
+            results[suite] = {"machine": machine(), "arguments": rest, "rows": rows}
+            text = json.dumps(results, indent=1, ensure_ascii=False)
+            given.json.write_text(f"{text}\n", "utf-8")
+            table.write(given.json, given.readme)
 
 
 if __name__ == "__main__":

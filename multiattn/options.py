@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from typing import Any
@@ -19,8 +20,21 @@ from multiattn.weights.walk import inventory
 
 # What a checkpoint of a published network may have otherwise.
 WIDTHS = ("num_classes", "in_channels")
-# What binds a module to one size of its images.
-FIXED_SIZE_OPTIONS = ("input_size", "img_size")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of a module's constructor.
+
+    Args:
+        annotation: of its type, as it is written.
+        required: whether it has to be given.
+        default: its value otherwise.
+    """
+
+    annotation: str
+    required: bool
+    default: Any
 
 
 def _arguments(entry: Entry) -> ast.arguments:
@@ -40,15 +54,23 @@ def signature(entry: Entry) -> str:
     return ast.unparse(_arguments(entry)).removeprefix("self, ").removeprefix("self")
 
 
-def _defaults(entry: Entry) -> dict[str, Any]:
-    """The defaults of the options that have one."""
+def known(entry: Entry) -> dict[str, Option]:
+    """The module's options by name."""
     arguments = _arguments(entry)
-    positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+    positional = arguments.args[1:]
+    without = [None] * (len(positional) - len(arguments.defaults))
     pairs = [
-        *zip(positional, arguments.defaults, strict=True),
+        *zip(positional, [*without, *arguments.defaults], strict=True),
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ]
-    return {one.arg: ast.literal_eval(default) for one, default in pairs if default is not None}
+    return {
+        argument.arg: Option(
+            ast.unparse(argument.annotation) if argument.annotation else "",
+            default is None,
+            ast.literal_eval(default) if default else None,
+        )
+        for argument, default in pairs
+    }
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
@@ -106,13 +128,13 @@ def keras_model(entry: Entry, options: Mapping[str, Any]) -> Any:
     """
     keras = importlib.import_module("keras")
     cls = getattr(importlib.import_module("multiattn.keras"), entry.name)
-    known = {**_defaults(entry), **options}
-    width = next((known[name] for name in entry.input_widths if known.get(name)), None)
+    values = {**{name: one.default for name, one in known(entry).items()}, **options}
+    width = next((values[name] for name in entry.input_widths if values.get(name)), None)
     if width is None:
         names = ", ".join(entry.input_widths)
         raise ValueError(f"{entry.name}: a Keras model needs one of {names}")
     widths = width if isinstance(width, (list, tuple)) else [width] * len(entry.inputs)
-    size = next((known[name] for name in FIXED_SIZE_OPTIONS if known.get(name)), None)
+    size = next((values[name] for name in entry.input_sizes if values.get(name)), None)
     sizes = [size, size] if isinstance(size, int) else size
     inputs = [
         keras.Input((*(sizes or [None] * (len(axes) - 2)), width))
@@ -139,16 +161,8 @@ def infer(
     Raises:
         LoadError: none were found; the report is that of the best attempt.
     """
-    arguments = _arguments(entry)
-    positional, keywords = arguments.args[1:], arguments.kwonlyargs
-    needed = [
-        *positional[: len(positional) - len(arguments.defaults)],
-        *(one for one, default in zip(keywords, arguments.kw_defaults, strict=True) if not default),
-    ]
-    required = [one.arg for one in needed if one.arg not in given]
-    types = {
-        one.arg: ast.unparse(one.annotation) for one in positional + keywords if one.annotation
-    }
+    annotations = {name: one.annotation for name, one in known(entry).items()}
+    required = [n for n, one in known(entry).items() if one.required and n not in given]
     shapes = {
         name: np.broadcast_to(array.dtype.type(0), array.shape) for name, array in state.items()
     }
@@ -169,9 +183,9 @@ def infer(
     while distance:
         tries = [
             {**options, name: value}
-            for name in types.keys() - given.keys()
+            for name in annotations.keys() - given.keys()
             if only is None or name in only
-            for value in _candidates(types[name], sizes)
+            for value in _candidates(annotations[name], sizes)
         ]
         options = min(tries, key=lambda one: attempt(one)[0], default=options)
         before, (distance, error) = distance, attempt(options)

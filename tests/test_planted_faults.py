@@ -57,6 +57,12 @@ nn.BatchNorm2d = Biased
 
 class GAM("""
 
+ROUNDED = """
+        if x.requires_grad and x.dtype.itemsize == 4:
+            x = x.clone()
+            x.register_hook(lambda gradient: gradient.bfloat16().float())
+        """
+
 FAULTS = [
     Fault("wrong epsilon", "torch", "CoordAttention", "eps=bn_eps", "eps=1e-3", "original"),
     Fault("wrong epsilon", "flax", "CoordAttention", "eps=bn_eps", "eps=1e-3", "original"),
@@ -129,6 +135,31 @@ FAULTS = [
         "SimAM",
         "nn.promote(self.dtype, x)",
         "x.astype(jnp.float32)",
+        "single",
+    ),
+    Fault(
+        "low precision",
+        "torch",
+        "SimAM",
+        "degrees = ",
+        "x = x.bfloat16().float() if x.dtype.itemsize == 4 else x\n        degrees = ",
+        "single",
+    ),
+    # its error differs with each rounding of the inputs: what is allowed for noise mustn't hide it
+    Fault(
+        "gradient in low precision",
+        "torch",
+        "SimAM",
+        "degrees = ",
+        f"{ROUNDED}degrees = ",
+        "single",
+    ),
+    Fault(
+        "gradient in low precision",
+        "torch",
+        "SplitAttention",
+        "versions = ",
+        f"{ROUNDED}versions = ",
         "single",
     ),
     Fault(

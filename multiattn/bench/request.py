@@ -1,6 +1,5 @@
 """What is measured: a module with its options, and the shapes of its inputs."""
 
-import ast
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from multiattn import catalog, options
-from multiattn.catalog import Entry
 from multiattn.verify.player import is_image
 
 WIDTH = 64
@@ -16,8 +14,6 @@ SIDE = 56
 
 # Values for options that have no default.
 USUAL = {"out_channels": WIDTH, "kernel_size": 3, "num_heads": 4, "num_classes": 1000}
-# Options that are the size of the input.
-SIZE_OPTIONS = ("size", "input_size", "img_size", "feat_size", "feature_size")
 
 
 @dataclass(frozen=True)
@@ -53,33 +49,6 @@ class Request:
         given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         shapes = ", ".join("×".join(map(str, shape[1:])) for shape in self.shapes)
         return f"{self.name}({given}) on {shapes}, batch {self.batch}"
-
-
-@dataclass(frozen=True)
-class _Option:
-    annotation: str
-    required: bool
-    default: Any
-
-
-def _options(entry: Entry) -> dict[str, _Option]:
-    function = ast.parse(f"def make({options.signature(entry)}): ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
-    arguments = function.args
-    without = [None] * (len(arguments.args) - len(arguments.defaults))
-    pairs = [
-        *zip(arguments.args, [*without, *arguments.defaults], strict=True),
-        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
-    ]
-    found = {}
-    for argument, default in pairs:
-        try:
-            value = ast.literal_eval(default) if default else None
-        except ValueError:
-            value = None
-        annotation = ast.unparse(argument.annotation) if argument.annotation else ""
-        found[argument.arg] = _Option(annotation, default is None, value)
-    return found
 
 
 def _numbers(size: str) -> tuple[int, ...]:
@@ -135,7 +104,7 @@ def plan(
         ValueError: no such module or option, or a size that doesn't suit.
     """
     entry, published = catalog.find(name)
-    known = _options(entry)
+    known = options.known(entry)
     known |= {one: replace(known[one], default=value) for one, value in published.items()}
     for option in given:
         if option not in known:
@@ -175,7 +144,7 @@ def plan(
     for option, one in known.items():
         if option in made:
             continue
-        if option in SIZE_OPTIONS and (sizes or one.required or one.default is None):
+        if option in entry.input_sizes and (sizes or one.required or one.default is None):
             made[option] = spatial
         elif one.required:
             if option not in USUAL:
@@ -194,7 +163,7 @@ def plan(
 
 def _width(
     made: Mapping[str, Any],
-    known: Mapping[str, _Option],
+    known: Mapping[str, options.Option],
     widths: Sequence[str],
     own: int | None,
     position: int,

@@ -66,6 +66,7 @@ class Entry:
         inputs: axes of each input, in PyTorch's order.
         outputs: axes of each output.
         input_widths: the options that only state the width of an input; Keras has none of them.
+        input_sizes: the options that bind the module to one size of its inputs.
         sizes: of each input, what its size may be: "any", a number of which it is a multiple,
             "square", or "fixed" where the options or another input say it; by default "any".
         pass_over: patterns of names in files that are constants of ours.
@@ -88,6 +89,7 @@ class Entry:
     inputs: tuple[str, ...] = ("NCHW",)
     outputs: tuple[str, ...] = ("NCHW",)
     input_widths: tuple[str, ...] = ("channels", "in_channels")
+    input_sizes: tuple[str, ...] = ("input_size", "img_size", "feat_size", "feature_size", "size")
     sizes: tuple[str | int, ...] = ()
     pass_over: tuple[str, ...] = ()
     origins: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """What a player is: one runtime, in a process of its own, that does what the referee asks."""
 
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -33,6 +34,7 @@ class Setup:
         widths: the options that only state an input's width.
         axes: of each input, in PyTorch's order.
         output_axes: of each output.
+        free: of each input, whether its sizes may be others.
         method: what is called instead of the module.
     """
 
@@ -41,6 +43,7 @@ class Setup:
     widths: Sequence[str]
     axes: Sequence[str]
     output_axes: Sequence[str]
+    free: Sequence[bool]
     method: str | None = None
 
     def cls(self) -> Any:
@@ -116,10 +119,8 @@ class Player(ABC):
         """The compiled ways of calling the module, or why there is none."""
 
     @abstractmethod
-    def unknown_sizes(
-        self, module: Any, inputs: list[Array], free: list[bool]
-    ) -> dict[str, Way | str]:
-        """Ways made without knowing the batch and the sizes of those inputs that are ``free``."""
+    def unknown_sizes(self, module: Any, inputs: list[Array]) -> dict[str, Way | str]:
+        """Ways made without knowing the batch and the sizes of those inputs that are free."""
 
     @abstractmethod
     def restored(self, module: Any, inputs: list[Array], folder: Path) -> Any:
@@ -182,7 +183,7 @@ class Player(ABC):
     ) -> tuple[dict[str, Any], Arrays]:
         """Made for the inputs ``input``, called with the inputs ``other``."""
         inputs = protocol.pick_list("input", arrays)
-        ways = self.unknown_sizes(self.module, inputs, message["free"])
+        ways = self.unknown_sizes(self.module, inputs)
         return self._ways(ways, protocol.pick_list("other", arrays))
 
     def _ways(
@@ -235,6 +236,9 @@ def serve(player_class: type[Player]) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     player = player_class()
+    # a module is many objects, which the collector need not go through again and again
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     protocol.send(answers, {"ready": True})
     while (request := protocol.receive(sys.stdin.buffer)) is not None:
         message, arrays = request

@@ -168,7 +168,11 @@ class Module(SelfDescribing, keras.layers.Layer):
         return self._common_spec(inspect.signature(self.call).bind(*args, **kwargs).arguments)
 
     def _common_spec(self, inputs: dict[str, Any]) -> Any:
-        return tree.map_structure(_common, *(self._spec(inputs, trial) for trial in (0, 1)))
+        symbols = [x for x in tree.flatten(inputs) if isinstance(x, keras.KerasTensor)]
+        spec = self._spec(inputs, trial=0)
+        if not any(None in symbol.shape for symbol in symbols):
+            return spec
+        return tree.map_structure(_common, spec, self._spec(inputs, trial=1))
 
     def _inputs(self, *shapes, **named_shapes) -> dict[str, Any]:
         """Symbolic inputs of these shapes, by the names of `call`'s arguments."""

@@ -96,9 +96,7 @@ class FlaxPlayer(Player):
         """Everything else is jitted here: this is the plain call that it must agree with."""
         return {"nnx.jit": lambda xs: self.canonical(self.call(module, *self.own(xs)))}
 
-    def unknown_sizes(
-        self, module: nnx.Module, inputs: list[Array], free: list[bool]
-    ) -> dict[str, Way | str]:
+    def unknown_sizes(self, module: nnx.Module, inputs: list[Array]) -> dict[str, Way | str]:
         return {"nnx.jit": "sizes are static under jit"}
 
     def restored(self, module: nnx.Module, inputs: list[Array], folder: Path) -> nnx.Module:

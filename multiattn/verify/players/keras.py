@@ -45,6 +45,7 @@ class KerasPlayer(Player):
     def __init__(self) -> None:
         super().__init__()
         self.backend: Any = BACKENDS[keras.backend.backend()]()
+        self.wrapped: tuple[Any, keras.Model] | None = None
 
     def make(self, precision: str, inputs: list[Array]) -> keras.layers.Layer:
         shapes = [x.shape for x in self.own(inputs)]
@@ -109,13 +110,10 @@ class KerasPlayer(Player):
         ways = self.backend.compiled(self.plain(module))
         return {name: self.way(function) for name, function in ways.items()}
 
-    def unknown_sizes(
-        self, module: Any, inputs: list[Array], free: list[bool]
-    ) -> dict[str, Way | str]:
+    def unknown_sizes(self, module: Any, inputs: list[Array]) -> dict[str, Way | str]:
         if self.setup.method is not None:
             return {"functional model": "the case calls a method"}
-        model, inner = self.functional(inputs, free)
-        port(module, inner)
+        model = self.functional(module, inputs)
         ways = {
             "functional model": lambda *xs: model(list(xs)),
             **self.backend.unknown_sizes(model),
@@ -129,26 +127,33 @@ class KerasPlayer(Player):
 
         return call
 
-    def functional(self, inputs: list[Array], free: list[bool]) -> tuple[keras.Model, Any]:
-        """A float32 functional model around a new module; sizes of ``free`` inputs unknown."""
+    def functional(self, module: Any, inputs: list[Array]) -> keras.Model:
+        """A float32 model around a new module of the same weights; free inputs' sizes unknown.
+
+        It is made once for a module.
+        """
+        if self.wrapped and self.wrapped[0] is module:
+            return self.wrapped[1]
         symbols = [
             keras.Input(
-                [None if any_size and size_axes(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],
+                [None if free and size_axes(a) else n for n in x.shape[1:-1]] + [x.shape[-1]],
                 batch_size=None if len(x) == len(inputs[0]) else len(x),
                 dtype=str(x.dtype),
             )
-            for x, a, any_size in zip(self.own(inputs), self.setup.axes, free, strict=True)
+            for x, a, free in zip(self.own(inputs), self.setup.axes, self.setup.free, strict=True)
         ]
-        module, outputs = self.built("float32", symbols)
-        return keras.Model(symbols, outputs), module
+        inner, outputs = self.built("float32", symbols)
+        port(module, inner)
+        model = keras.Model(symbols, outputs)
+        self.wrapped = module, model
+        return model
 
     def restored(self, module: Any, inputs: list[Array], folder: Path) -> Any:
-        model, inner = self.functional(inputs, free=[False] * len(inputs))
-        port(module, inner)
+        model = self.functional(module, inputs)
         model.save(folder / "model.keras")
-        cls = type(inner)
+        cls, name = type(module), model.layers[-1].name
         loaded = keras.saving.load_model(folder / "model.keras", custom_objects={cls.__name__: cls})
-        return loaded.get_layer(inner.name)
+        return loaded.get_layer(name)
 
     def mixed_precision(self, inputs: list[Array], state: Arrays) -> dict[str, list[Array]]:
         module = self.make("mixed_bfloat16", inputs)

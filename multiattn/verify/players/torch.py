@@ -56,14 +56,12 @@ class TorchPlayer(Player):
         whole = torch.compile(module, fullgraph=True, backend="eager")
         return {"torch.compile": lambda xs: self.forward(whole, xs)}
 
-    def unknown_sizes(
-        self, module: nn.Module, inputs: list[Array], free: list[bool]
-    ) -> dict[str, Way | str]:
+    def unknown_sizes(self, module: nn.Module, inputs: list[Array]) -> dict[str, Way | str]:
         if self.setup.method is not None:
             return {"torch.export": "the case calls a method"}
         examples: list[torch.Tensor] = []
         dynamic: Any = []
-        for array, axes, any_size in zip(inputs, self.setup.axes, free, strict=True):
+        for array, axes, any_size in zip(inputs, self.setup.axes, self.setup.free, strict=True):
             unknown = [0, *size_axes(axes)] if any_size else [0]
             shape = [n * 2 if axis in unknown else n for axis, n in enumerate(array.shape)]
             examples.append(torch.zeros(shape, dtype=torch.from_numpy(array).dtype))
