@@ -74,6 +74,8 @@ class Entry:
         models: published networks of this class by name.
         classifier: patterns of the names that are bound to the number of classes.
         positions: patterns of the names of position embeddings, bound to the size of the images.
+        tables: patterns of the names of tables of relative positions, bound to the windows; their
+            group is the index of a layer.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Entry:
     models: Mapping[str, Model] = field(default_factory=dict)
     classifier: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 def _rule(row: Mapping[str, Any]) -> Rule:

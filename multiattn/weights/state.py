@@ -305,12 +305,22 @@ def _resolve(
             report.notes.append(f"names without their wrapping {wrapping!r}")
             own = {name: inner.removeprefix(wrapping) for name, inner in own.items()}
     renamed = {name: run_rules(user, inner) for name, inner in own.items()}
-    open_names = {r.name for r in renamed.values() if r.name is not None and r.name not in known}
-    tables = _best_tables(found, open_names, known)
-    return {
-        name: _through(tables, result, known) if result.name in open_names else result
-        for name, result in renamed.items()
-    }
+    present = {result.name for result in renamed.values() if result.name is not None}
+    foreign = {name for name in present if name not in known}
+    tables = _best_tables(found, foreign, known)
+    while True:
+        moved = {
+            name: _through(tables, result, known)
+            for name, result in renamed.items()
+            if result.name in foreign
+        }
+        # a name of ours that another one has come to is itself the origin's
+        taken = (
+            present.intersection(result.name for result in moved.values() if result.name) - foreign
+        )
+        if not taken:
+            return renamed | moved
+        foreign |= taken
 
 
 # A rename table with the path of the module whose names it is for.
@@ -354,7 +364,7 @@ def _through(tables: Iterable[Table], start: Renamed, known: Container[str]) -> 
         return Renamed(None)
     for path, rules in tables:
         inside = f"{path}." if path else ""
-        if name is None or name in known:
+        if name is None or (name != start.name and name in known):
             break
         if name.startswith(inside):
             inner = run_rules(rules, name.removeprefix(inside))

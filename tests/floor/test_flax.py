@@ -197,6 +197,14 @@ def test_attention_drops_weights_in_training_only():
     assert jnp.array_equal(layer(x), layer(x))
 
 
+@pytest.mark.parametrize(("length", "width"), [(1, 8), (1, 1), (3, 1)])
+def test_attention_of_single_things_compiles_in_half_precision(length: int, width: int):
+    query = key = jnp.ones((1, length, 1, width), jnp.bfloat16)
+    context = jax.jit(nn.scaled_dot_product_attention)(query, key[:, :1], key[:, :1])
+    assert context.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(context.astype(float), 1.0)
+
+
 def test_lstm_drops_between_its_layers_in_training_only():
     layer = nn.LSTM(4, 3, num_layers=2, dropout=0.5, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 5, 4))

@@ -2,7 +2,9 @@
 
     python tests/peers/peer.py '{"library": "timm", "name": "resnet18", "size": [64, 64]}' FOLDER
 
-`FOLDER` gets `weights.<suffix>` and `images.npz` with `images` (N, 3, H, W) and `logits`.
+`FOLDER` gets `weights.<suffix>` and `images.npz` with `images` (N, 3, H, W) and `logits`. With
+`"trained_on": [224, 224]`, timm's weights are of a network for those images, which another one, for
+images of `size`, has taken.
 """
 
 import json
@@ -27,13 +29,22 @@ def values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np
     return 1 + 0.1 * drawn if len(shape) == 1 else drawn / np.sqrt(np.prod(shape[1:]))
 
 
-def in_torch(library: str, name: str, size: list[int], options: dict[str, Any], folder: Path):
+def in_torch(
+    library: str,
+    name: str,
+    size: list[int],
+    options: dict[str, Any],
+    folder: Path,
+    trained_on: list[int] | None = None,
+):
     import torch
     from safetensors.torch import save_file
 
     from benchmarks import peers
 
     torch.set_default_dtype(torch.float64)
+    if trained_on:
+        options["img_size"] = trained_on
     if library == "timm":
         model = peers.timm(name, num_classes=CLASSES, **options)
     elif name == "VisionTransformer":
@@ -48,12 +59,17 @@ def in_torch(library: str, name: str, size: list[int], options: dict[str, Any], 
         for key, tensor in model.state_dict().items():
             if tensor.is_floating_point() and "mask" not in key:
                 tensor.copy_(torch.from_numpy(values(key, tuple(tensor.shape), random)))
+        weights = model.state_dict()
+        if trained_on:
+            fit = sys.modules[type(model).__module__].checkpoint_filter_fn
+            model = peers.timm(name, num_classes=CLASSES, img_size=size)
+            model.load_state_dict(fit(dict(weights), model))
         images = random.standard_normal((2, 3, *size))
         logits = model.eval()(torch.from_numpy(images)).numpy()
     if library == "timm":
-        save_file(model.state_dict(), folder / "weights.safetensors")
+        save_file(weights, folder / "weights.safetensors")
     else:
-        torch.save(model.state_dict(), folder / "weights.pth")
+        torch.save(weights, folder / "weights.pth")
     return images, logits
 
 

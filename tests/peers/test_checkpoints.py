@@ -4,14 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
+import torch
+from flax import nnx
 
-from multiattn import catalog
+import multiattn.flax
+import multiattn.keras
+import multiattn.torch
+from multiattn import catalog, load_weights
 from multiattn.verify import protocol
 from multiattn.verify.checks import distance
 from multiattn.verify.player import Setup
@@ -110,6 +117,7 @@ def logits(
         entry.input_widths,
         entry.inputs,
         entry.outputs,
+        [True],
     )
     state, _ = files.read(weights)
     inputs = protocol.numbered("input", [images])
@@ -135,6 +143,41 @@ def test_files_of_pytorch_give_the_peers_logits(
     for runtime in RUNTIMES:
         actual = logits(players[runtime], name, options, weights, images)
         assert distance(actual, expected) < 1e-9, runtime
+
+
+@pytest.mark.parametrize(
+    ("name", "trained_on", "size"),
+    [
+        ("vit_tiny_patch16_224", [224, 224], [96, 160]),
+        ("swin_tiny_patch4_window7_224", [224, 224], [160, 192]),
+        ("swin_tiny_patch4_window7_224", [128, 128], [224, 224]),
+    ],
+)
+def test_another_image_size_gives_the_logits_of_timm(
+    name: str, trained_on: list[int], size: list[int], tmp_path: Path
+) -> None:
+    description = {"library": "timm", "name": name, "size": size, "trained_on": trained_on}
+    weights, images, expected = peer_made(description, tmp_path)
+    options = {"num_classes": 7, "img_size": size}
+    x = images.astype(np.float32)
+    for runtime, (network, call) in networks(name, options, x).items():
+        load_weights(network, weights, adapt=True)
+        assert distance(np.asarray(call()), expected) < 1e-5, runtime
+
+
+def networks(name: str, options: dict, x: np.ndarray) -> dict[str, tuple[object, Callable]]:
+    """Our network in each framework, and how it is called with these images."""
+    last = x.transpose(0, 2, 3, 1)
+    in_torch = multiattn.torch.create(name, **options).eval()
+    in_keras = multiattn.keras.create(name, **options)
+    in_keras.build(last.shape)
+    in_flax = multiattn.flax.create(name, **options, rngs=nnx.Rngs(0))
+    in_flax.eval()
+    return {
+        "torch": (in_torch, lambda: in_torch(torch.from_numpy(x)).detach()),
+        "keras": (in_keras, lambda: keras.ops.convert_to_numpy(in_keras(last, training=False))),
+        "flax": (in_flax, lambda: in_flax(jnp.asarray(last))),
+    }
 
 
 @pytest.mark.parametrize(("peer", "name", "suffix"), KERAS)

@@ -74,6 +74,18 @@ def test_coord_attention_of_tensorflow() -> None:
     )
 
 
+def test_style_recalibration_by_a_grouped_convolution() -> None:
+    def make():
+        module = ma.StyleRecalibration(6)
+        torch.nn.init.normal_(module.cfc)
+        return module
+
+    names = state_dict(make()).keys() - {"cfc"}
+    loads_back(
+        make, {name: (name, same) for name in names} | {"cfc.weight": ("cfc", lambda w: w[:, None])}
+    )
+
+
 def test_cbam_of_timm_has_its_planes_the_other_way_round_and_no_biases() -> None:
     module = ma.CBAM(32)
     before = state_dict(module)
@@ -103,6 +115,19 @@ def test_an_origin_is_recognised_inside_a_network(prefix: str) -> None:
     load_state_dict(network, state)
     actual = state_dict(network)
     assert all(np.array_equal(actual[name], expected[name]) for name in expected)
+
+
+def test_names_of_ours_may_be_an_origin_s_for_others() -> None:
+    def make():
+        sizes = {"depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "window_size": 2}
+        return ma.SwinTransformer(img_size=32, embed_dim=4, num_classes=3, **sizes)
+
+    def theirs(name: str) -> str:
+        for stage in (1, 2, 3):
+            name = name.replace(f"layers.{stage}.downsample", f"layers.{stage - 1}.downsample")
+        return name.replace("head.fc.", "head.")
+
+    loads_back(make, {theirs(name): (name, same) for name in state_dict(make())})
 
 
 def test_two_names_that_become_one_must_hold_the_same() -> None:

@@ -199,7 +199,7 @@ class SwinStage(nnx.Module):
         **block,
     ):
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-        windows = tuple(min(window_size, n) for n in size)
+        self.windows = tuple(min(window_size, n) for n in size)
         shift = tuple(0 if n <= window_size else window_size // 2 for n in size)
         self.downsample = PatchMerging(channels // 2, **layer) if merge else nn.Identity()
         self.blocks = nn.Sequential(
@@ -207,7 +207,7 @@ class SwinStage(nnx.Module):
                 SwinBlock(
                     channels,
                     size=size,
-                    window_size=windows,
+                    window_size=self.windows,
                     shift=shift if index % 2 else (0, 0),
                     drop_path=rate,
                     **block,
@@ -300,10 +300,11 @@ class SwinTransformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.positive(self, in_channels=in_channels, patch_size=patch_size)
-        checks.positive(self, window_size=window_size)
+        checks.positive(self, embed_dim=embed_dim, window_size=window_size, mlp_ratio=mlp_ratio)
         checks.nonempty(self, depths=depths)
         checks.length(self, len(depths), num_heads=num_heads)
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        checks.length(self, 2, img_size=self.img_size)
         self.features_only = features_only
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}

@@ -75,7 +75,7 @@ class ObjectContextBlock(nnx.Module):
     def __call__(self, x: jax.Array, logits: jax.Array) -> jax.Array:
         x, logits = nn.promote(self.dtype, x, logits)
         n, *size, channels = x.shape
-        checks.sizes(self, size, logits=logits.shape[1:3])
+        checks.sizes(self, (n, *size), logits=logits.shape[:3])
         masks = nn.softmax(logits.reshape(n, -1, logits.shape[-1]), 1)
         regions = (masks.mT @ x.reshape(n, -1, channels))[:, :, None]
         queries = self.f_pixel(x if self.pool == 1 else nn.max_pool(x, self.pool))

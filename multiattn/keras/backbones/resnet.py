@@ -277,6 +277,7 @@ class ResNet(nn.Module):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        checks.positive(self, cardinality=cardinality, base_width=base_width)
         checks.positive(self, stem_width=stem_width, block_reduce_first=block_reduce_first)
         checks.choice(self, ("basic", "bottleneck"), block=block)
         checks.choice(self, ("", "deep", "deep_tiered"), stem_type=stem_type)
@@ -288,6 +289,19 @@ class ResNet(nn.Module):
         checks.choice(self, places, attention_position=attention_position)
         if block == "basic" and (cardinality, base_width) != (1, 64):
             checks.fail(self, "basic blocks have neither cardinality nor base_width")
+        if stem_type == "deep_tiered" and stem_width < 4:
+            checks.fail(self, f"stem_width ({stem_width}) must be at least 4 in a deep_tiered stem")
+        for planes in widths:
+            checks.positive(self, widths=planes)
+            width = {"inner width": planes * base_width // 64 * cardinality}
+            width["inner width"] = checks.quotient(
+                self, **width, block_reduce_first=block_reduce_first
+            )
+            checks.divisible(self, by="cardinality", cardinality=cardinality, **width)
+        if attention and attention_position == "conv2" and block_reduce_first != 1:
+            checks.fail(self, "attention_position 'conv2' needs block_reduce_first 1")
+        for stage in attention_stages:
+            checks.choice(self, (1, 2, 3, 4), attention_stages=stage)
         self.num_classes = num_classes
         self.block = block
         self.depths = depths
@@ -300,6 +314,7 @@ class ResNet(nn.Module):
         self.norm_eps = norm_eps
         self.attention = attention
         self.attention_options = per_stage(attention_options, 4)
+        checks.length(self, 4, attention_options=self.attention_options)
         self.attention_position = attention_position
         self.attention_stages = attention_stages
         self.dropout_rate = dropout

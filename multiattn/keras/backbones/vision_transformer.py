@@ -189,6 +189,7 @@ class VisionTransformer(nn.Module):
     ):
         super().__init__(**kwargs)
         checks.positive(self, patch_size=patch_size, depth=depth)
+        checks.positive(self, embed_dim=embed_dim, mlp_ratio=mlp_ratio)
         checks.divisible(self, by="num_heads", num_heads=num_heads, embed_dim=embed_dim)
         checks.choice(self, ("token", "avg"), pool=pool)
         if pool == "token" and not class_token:
@@ -196,6 +197,7 @@ class VisionTransformer(nn.Module):
         if distilled and (pool != "token" or reg_tokens):
             checks.fail(self, "distilled needs pool 'token' and no register tokens")
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        checks.length(self, 2, img_size=self.img_size)
         grid = [size // patch_size for size in self.img_size]
         checks.positive(self, grid_height=grid[0], grid_width=grid[1])
         self.grid = tuple(grid)

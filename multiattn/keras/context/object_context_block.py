@@ -66,7 +66,7 @@ class ObjectContextBlock(nn.Module):
     def call(self, x, logits, training=None):
         mode = {"training": training}
         n, *size, channels = ops.shape(x)
-        checks.sizes(self, size, logits=ops.shape(logits)[1:3])
+        checks.sizes(self, (n, *size), logits=ops.shape(logits)[:3])
         masks = nn.softmax(ops.reshape(logits, (n, -1, logits.shape[-1])), 1)
         regions = ops.swapaxes(masks, 1, 2) @ ops.reshape(x, (n, -1, channels))
         regions = regions[:, :, None]

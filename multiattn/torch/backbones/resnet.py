@@ -270,6 +270,8 @@ class ResNet(nn.Module):
         checks.positive(
             self,
             in_channels=in_channels,
+            cardinality=cardinality,
+            base_width=base_width,
             stem_width=stem_width,
             block_reduce_first=block_reduce_first,
         )
@@ -283,9 +285,23 @@ class ResNet(nn.Module):
         checks.choice(self, places, attention_position=attention_position)
         if block == "basic" and (cardinality, base_width) != (1, 64):
             checks.fail(self, "basic blocks have neither cardinality nor base_width")
+        if stem_type == "deep_tiered" and stem_width < 4:
+            checks.fail(self, f"stem_width ({stem_width}) must be at least 4 in a deep_tiered stem")
+        for planes in widths:
+            checks.positive(self, widths=planes)
+            width = {"inner width": planes * base_width // 64 * cardinality}
+            width["inner width"] = checks.quotient(
+                self, **width, block_reduce_first=block_reduce_first
+            )
+            checks.divisible(self, by="cardinality", cardinality=cardinality, **width)
+        if attention and attention_position == "conv2" and block_reduce_first != 1:
+            checks.fail(self, "attention_position 'conv2' needs block_reduce_first 1")
+        for stage in attention_stages:
+            checks.choice(self, (1, 2, 3, 4), attention_stages=stage)
         self.ceil_mode = stem_pool == "max_ceil"
         self.features_only = features_only
         attention_options = per_stage(attention_options, 4)
+        checks.length(self, 4, attention_options=attention_options)
 
         def attend(stage: int, position: str, width: int, **more: int) -> nn.Module | None:
             if attention and position == attention_position and stage in attention_stages:

@@ -66,8 +66,8 @@ class ObjectContextBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, logits: Tensor) -> Tensor:
-        size = x.shape[2:]
-        checks.sizes(self, size, logits=logits.shape[2:])
+        n, size = x.shape[0], x.shape[2:]
+        checks.sizes(self, (n, *size), logits=(logits.shape[0], *logits.shape[2:]))
         masks = torch.softmax(logits.flatten(2), 2)
         regions = (x.flatten(2) @ masks.mT)[..., None]
         queries = self.f_pixel(x if self.pool == 1 else F.max_pool2d(x, self.pool))
