@@ -64,11 +64,18 @@ def quotient(module: object, **options: float) -> int:
 def sizes(module: object, expected: Sequence[int | None], **inputs: Sequence[int | None]) -> None:
     """Every input must have the expected size; None stands for a size that isn't known yet."""
     for name, actual in inputs.items():
-        if any(
+        if len(actual) != len(expected) or any(
             isinstance(a, int) and isinstance(b, int) and a != b
             for a, b in zip(actual, expected, strict=True)
         ):
             fail(module, f"{name} has size {tuple(actual)}, expected {tuple(expected)}")
+
+
+def larger(module: object, than: int, **inputs: Sequence[int | None]) -> None:
+    """Every size of every input must be larger than a number, as far as it is known."""
+    for name, size in inputs.items():
+        if any(isinstance(n, int) and n <= than for n in size):
+            fail(module, f"{name} has size {tuple(size)}, expected more than {than} each way")
 
 
 def several(module: object, **inputs: Sequence[int | None]) -> None:
@@ -88,5 +95,5 @@ def nonempty(module: object, **options: Collection[object]) -> None:
 def length(module: object, count: int, **options: Collection[object]) -> None:
     """Every option must have so many elements."""
     for name, value in options.items():
-        if len(value) != count:
+        if not isinstance(value, Collection) or len(value) != count:
             fail(module, f"{name} ({value!r}) must have {count} elements")

@@ -68,7 +68,8 @@ class Entry:
         input_widths: the options that only state the width of an input; Keras has none of them.
         input_sizes: the options that bind the module to one size of its inputs.
         sizes: of each input, what its size may be: "any", a number of which it is a multiple,
-            "square", or "fixed" where the options or another input say it; by default "any".
+            "square", "fixed" where the options or another input say it, or "shared" by the whole
+            batch; by default "any".
         pass_over: patterns of names in files that are constants of ours.
         origins: rename tables by origin.
         models: published networks of this class by name.

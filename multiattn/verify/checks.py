@@ -214,7 +214,7 @@ class Match:
             entry.input_widths,
             case.axes,
             case.output_axes,
-            [rule != "fixed" for rule in self.sizes],
+            [rule not in FIXED for rule in self.sizes],
             case.method,
         )
         self.others = case.inputs_of(other_shapes(case, self.sizes))
@@ -492,6 +492,10 @@ class Match:
         yield from self.ways("shapes", reply, arrays, expected)
 
 
+# Rules of the catalog under which an input keeps its size.
+FIXED = ("fixed", "shared")
+
+
 def largest(errors: Errors) -> float:
     return max(errors.values(), default=0.0)
 
@@ -519,26 +523,27 @@ def distances(actual: list[NDArray[Any]], expected: list[NDArray[Any]]) -> Error
 def other_shapes(case: Case, rules: Sequence[str | int]) -> list[list[int]]:
     """Shapes with a larger batch and, where the input's rule allows, other sizes.
 
-    Inputs whose sizes are multiples of the smallest input's stay so.
+    Inputs whose sizes are multiples of the smallest input's stay so; other pyramids stay as they
+    are.
     """
     shapes = [list(one["shape"]) for one in case.data["inputs"]]
     free = [
         (shape, axes, rule)
         for shape, one, rule in zip(shapes, case.axes, rules, strict=True)
-        if (axes := size_axes(one)) and rule != "fixed"
+        if (axes := size_axes(one)) and rule not in FIXED
     ]
     bases: dict[int, int] = {}
     for shape, axes, _ in free:
         for axis in axes:
             bases[axis] = min(shape[axis], bases.get(axis, shape[axis]))
-    for shape, axes, rule in free:
-        for axis in axes:
-            step = rule if isinstance(rule, int) else 1
-            more = 1 if rule == "square" else 1 + (axis - axes[0]) % 2
-            shape[axis] = shape[axis] // bases[axis] * (bases[axis] + step * more)
-    batched = [
-        shape for shape, axes in zip(shapes, case.axes, strict=True) if shape[0] == shapes[0][0]
-    ]
-    for shape in batched:
-        shape[0] += 1
+    if all(shape[axis] % bases[axis] == 0 for shape, axes, _ in free for axis in axes):
+        for shape, axes, rule in free:
+            for axis in axes:
+                step = rule if isinstance(rule, int) else 1
+                more = 1 if rule == "square" else 1 + (axis - axes[0]) % 2
+                shape[axis] = shape[axis] // bases[axis] * (bases[axis] + step * more)
+    batch = shapes[0][0]
+    for shape, rule in zip(shapes, rules, strict=True):
+        if shape[0] == batch and rule != "shared":
+            shape[0] += 1
     return shapes

@@ -117,13 +117,17 @@ def test_lstm_is_that_of_torch_compiled_and_exported_too(options: dict) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in FUNCTIONS if case.name in ("batch_conv2d", "pad_same")],
+    [case for case in FUNCTIONS if case.name in ("amax", "batch_conv2d", "pad_same")],
     ids=lambda case: case.id,
 )
 def test_function_is_what_the_other_floors_are_held_against(case: Case) -> None:
     inputs = [torch.from_numpy(array).requires_grad_() for array in case.arrays()]
     expected = reference(case)
-    output = getattr(floor, case.name)(*inputs, **case.options)
+    names = {"axis": "dim", "keepdims": "keepdim"} if case.name == "amax" else {}
+    options = {names.get(name, name): value for name, value in case.options.items()}
+    output = getattr(floor, case.name)(*inputs, **options)
+    with torch.no_grad():
+        assert torch.equal(getattr(floor, case.name)(*inputs, **options), output)
     output.backward(torch.from_numpy(expected.cotangents[0]))
     wanted = [*expected.outputs, *expected.input_grads]
     for ours, theirs in zip([output.detach(), *(x.grad for x in inputs)], wanted, strict=True):

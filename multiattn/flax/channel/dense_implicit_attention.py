@@ -72,6 +72,7 @@ class DenseImplicitAttention(nnx.Module):
         context = x.mean((1, 2))
         h = jnp.zeros_like(context) if h is None else h
         c = jnp.zeros_like(context) if c is None else c
+        checks.sizes(self, context.shape[1:], h=h.shape[1:], c=c.shape[1:])
         enter, forget, new, leave = jnp.split(self.ih(context) + self.hh(h), 4, -1)
         c = nn.sigmoid(forget) * c + nn.sigmoid(enter) * nn.tanh(new)
         h = nn.sigmoid(leave) * nn.sigmoid(c)

@@ -44,6 +44,7 @@ class AsymmetricConvBlock(nnx.Module):
         checks.odd(self, kernel_size=kernel_size)
         if kernel_size == 1:
             checks.fail(self, "kernel_size (1) must be more than 1")
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.divisible(
             self, by="groups", groups=groups, in_channels=in_channels, out_channels=out_channels
         )

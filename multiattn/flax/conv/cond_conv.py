@@ -63,10 +63,14 @@ class CondConv(nnx.Module):
         self.kernel_size = to_tuple(kernel_size, 2)
         self.stride = to_tuple(stride, 2)
         self.dilation = to_tuple(dilation, 2)
+        pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        checks.length(self, 2, **pairs)
+        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
         if padding is None:
             axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
             padding = [(s - 1 + d * (k - 1)) // 2 for k, s, d in axes]
-        self.padding = 0 if self.same else to_tuple(padding, 2)
+        self.padding = (0, 0) if self.same else to_tuple(padding, 2)
+        checks.length(self, 2, padding=self.padding)
         self.groups = groups
         self.out_channels = out_channels
         self.dtype = dtype
@@ -90,6 +94,9 @@ class CondConv(nnx.Module):
         )
         if self.routing_fn is not None:
             routing_weights = nn.sigmoid(self.routing_fn(x.mean((1, 2))))
+        if routing_weights is None:
+            checks.fail(self, "routing 'external' needs routing_weights")
+        checks.sizes(self, weight.shape[:1], routing_weights=routing_weights.shape[1:])
         if self.same:
             x = nn.pad_same(x, self.kernel_size, stride=self.stride, dilation=self.dilation)
         weight = routing_weights @ weight

@@ -55,11 +55,14 @@ class DepthwiseOverparameterizedConv(nnx.Module):
         self.stride = to_tuple(stride, 2)
         self.padding = to_tuple(padding, 2)
         self.dilation = to_tuple(dilation, 2)
+        pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        checks.length(self, 2, **pairs, padding=self.padding)
+        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
         self.groups = groups
         self.dtype = dtype
         places = math.prod(self.kernel_size)
         depth = places if depth_multiplier is None or places == 1 else depth_multiplier
-        checks.quotient(self, depth_multiplier=depth, kernel_size=places)
+        checks.quotient(self, depth_multiplier=depth, places=places)
 
         def parameter(initial: nn.initializers.Initializer, *shape: int) -> nnx.Param:
             return nnx.Param(initial(rngs.params(), shape, param_dtype))

@@ -85,6 +85,7 @@ class DynamicConv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.positive(self, kernel_size=kernel_size, num_kernels=num_kernels)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.positive(self, reduction=reduction, temperature=temperature)
         checks.divisible(
             self, by="groups", groups=groups, in_channels=in_channels, out_channels=out_channels

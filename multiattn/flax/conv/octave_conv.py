@@ -33,7 +33,7 @@ class OctaveConv(nnx.Module):
 
     Raises:
         ValueError: the high map's sizes are odd (with stride 2 and a low output: not divisible by
-            4), or the low map's not half of them.
+            4), or the low map's not half of them; a map is missing, or one too many.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class OctaveConv(nnx.Module):
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
+        checks.positive(self, kernel_size=kernel_size, dilation=dilation)
         checks.choice(self, (1, 2), stride=stride)
         for name, alpha in (("alpha_in", alpha_in), ("alpha_out", alpha_out)):
             if not 0 <= alpha < 1:
@@ -60,10 +61,16 @@ class OctaveConv(nnx.Module):
         depthwise = groups == in_channels
         if depthwise and alpha_in == 0 and alpha_out > 0:
             checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
+        raised = stride == 1 and alpha_in > 0 and not depthwise
+        if raised and 2 * padding != dilation * (kernel_size - 1):
+            checks.fail(self, f"padding ({padding}) must be dilation * (kernel_size // 2)")
         low_in, low_out = int(alpha_in * in_channels), int(alpha_out * out_channels)
         high_in, high_out = in_channels - low_in, out_channels - low_out
 
         def conv(inputs: int, outputs: int, groups: int) -> nn.Conv2d:
+            widths = {"channels of an input map": inputs, "channels of an output map": outputs}
+            checks.positive(self, **widths)
+            checks.divisible(self, by="groups", groups=groups, **widths)
             return nn.Conv2d(
                 inputs,
                 outputs,
@@ -79,6 +86,7 @@ class OctaveConv(nnx.Module):
 
         self.dtype = dtype
         self.stride = stride
+        self.alpha_in = alpha_in
         self.alpha_out = alpha_out
         self.conv_h2h = conv(high_in, high_out, math.ceil(groups - alpha_in * groups))
         self.conv_h2l = conv(high_in, low_out, groups) if alpha_out > 0 and not depthwise else None
@@ -94,6 +102,9 @@ class OctaveConv(nnx.Module):
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         x_high, x_low = nn.promote(self.dtype, x_high, x_low)
         height, width = x_high.shape[1:3]
+        if (x_low is None) != (self.alpha_in == 0):
+            maps = "x_high and x_low" if x_low is None else "x_high alone"
+            checks.fail(self, f"alpha_in ({self.alpha_in}) takes {maps}")
         step = 4 if self.stride == 2 and self.alpha_out > 0 else 2
         checks.sizes(self, (height // step * step, width // step * step), x_high=(height, width))
         if x_low is not None:

@@ -68,12 +68,14 @@ class PyramidSplitAttention(nnx.Module):
         param_dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
+        checks.positive(self, stride=stride, reduction=reduction)
         out_channels = out_channels or in_channels
         branches = len(kernel_sizes)
         if not branches == len(groups) == 4:
             checks.fail(self, f"kernel_sizes ({branches}) and groups ({len(groups)}) must be four")
         checks.divisible(self, by="branches", branches=branches, out_channels=out_channels)
         channels = out_channels // branches
+        checks.quotient(self, **{"out_channels // 4": channels}, reduction=reduction)
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
 

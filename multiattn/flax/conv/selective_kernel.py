@@ -125,6 +125,7 @@ class SelectiveKernel(nnx.Module):
         rngs: nnx.Rngs,
     ):
         checks.positive(self, in_channels=in_channels, reduction=reduction)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.nonempty(self, kernel_sizes=kernel_sizes)
         for kernel_size in kernel_sizes:
             checks.odd(self, kernel_sizes=kernel_size)
@@ -139,6 +140,8 @@ class SelectiveKernel(nnx.Module):
         groups = min(groups, out_channels)
         widths = {"in_channels": path_channels, "out_channels": out_channels}
         checks.divisible(self, by="groups", groups=groups, **widths)
+        hidden = reduced_channels or max(out_channels // reduction, min_channels)
+        checks.positive(self, reduced_channels=hidden)
         self.split_input = split_input
         self.dtype = dtype
         layer = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
@@ -156,12 +159,7 @@ class SelectiveKernel(nnx.Module):
             )
 
         self.paths = nn.ModuleList(map(path, kernel_sizes))
-        self.attn = SelectiveKernelAttention(
-            out_channels,
-            num_paths,
-            reduced_channels or max(out_channels // reduction, min_channels),
-            **layer,
-        )
+        self.attn = SelectiveKernelAttention(out_channels, num_paths, hidden, **layer)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)

@@ -45,6 +45,7 @@ class FeaturePyramidTransformer(nnx.Module):
     ):
         if len(in_channels) != len(LEVELS):
             checks.fail(self, f"in_channels ({tuple(in_channels)}) must have four elements")
+        checks.positive(self, channels=channels)
         if channels % 2:
             checks.fail(self, f"channels ({channels}) must be even")
         checks.divisible(self, by="num_mixtures", num_mixtures=num_mixtures, channels=channels)

@@ -49,6 +49,7 @@ class GroundingTransform(nnx.Module):
 
     def __call__(self, low: jax.Array, high: jax.Array) -> jax.Array:
         low, high = nn.promote(self.dtype, low, high)
+        checks.sizes(self, low.shape[3:], high=high.shape[3:])
 
         def tokens(maps: jax.Array) -> jax.Array:
             return maps.reshape(len(maps), -1, maps.shape[-1])

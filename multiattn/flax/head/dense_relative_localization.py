@@ -27,7 +27,7 @@ class DenseRelativeLocalization(nnx.Module):
         "cbr", B being H with use_abs and 2H - 1 without; target (N·M, 2).
 
     Raises:
-        ValueError: x isn't square, or not of feat_size.
+        ValueError: x isn't square, or not of feat_size; or points have other shapes.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class DenseRelativeLocalization(nnx.Module):
     ):
         checks.positive(self, channels=channels, num_samples=num_samples)
         checks.choice(self, ("l1", "ce", "cbr"), mode=mode)
+        if feat_size is not None:
+            checks.positive(self, feat_size=feat_size)
         self.num_samples = num_samples
         self.mode = mode
         self.feat_size = feat_size
@@ -76,9 +78,11 @@ class DenseRelativeLocalization(nnx.Module):
         points_a, points_b = (
             jax.random.randint(self.rngs(), (n, self.num_samples, 2), 0, height)
             if points is None
-            else points
+            else points.astype(int)
             for points in (points_a, points_b)
         )
+        shape = (n, points_a.shape[1], 2)
+        checks.sizes(self, shape, points_a=points_a.shape, points_b=points_b.shape)
         points = jnp.stack([points_a, points_b], 2)  # (N, M, 2, 2)
         images = jnp.arange(n)[:, None, None]
         pairs = x[images, points[..., 0], points[..., 1]].reshape(-1, 2 * channels)

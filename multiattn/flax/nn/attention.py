@@ -39,8 +39,11 @@ def scaled_dot_product_attention(
     if mask is not None:
         mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     boolean = mask is not None and mask.dtype == bool
-    # the fused one computes its softmax in float32 and wants equal widths
-    if query.dtype != jnp.float64 and query.shape[-1] == value.shape[-1] and not drops:
+    # the fused one computes its softmax in float32, wants equal widths, and of single numbers or
+    # a single key it may be no product that XLA compiles in bfloat16 on a CPU
+    single = 1 in (query.shape[-1], key.shape[1])
+    equal = query.shape[-1] == value.shape[-1]
+    if query.dtype != jnp.float64 and equal and not single and not drops:
         bias, mask = (None, mask) if boolean else (mask, None)
         return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
     weights = jnp.einsum("nlhd,nshd->nhls", query * scale, key)

@@ -26,7 +26,7 @@ class BorderAlign(nnx.Module):
         right. The boxes have no gradient.
 
     Raises:
-        ValueError: x's channels are not a multiple of four.
+        ValueError: x's channels are not a multiple of four, or boxes don't have four elements.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class BorderAlign(nnx.Module):
         n, height, width, channels = x.shape
         if channels % 4:
             checks.fail(self, f"channels ({channels}) must be divisible by 4")
+        checks.sizes(self, (n, None, 4), boxes=boxes.shape)
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         boxes = jax.lax.stop_gradient(boxes).astype(dtype) * self.spatial_scale
         starts, ends = boxes[..., STARTS], boxes[..., ENDS]  # (N, M, 4, 2)
         steps = jnp.arange(self.pool_size + 1, dtype=dtype)[:, None]
-        points = starts[..., None, :] + steps * ((ends - starts) / self.pool_size)[..., None, :]
+        points = starts[..., None, :] + steps * (ends - starts)[..., None, :] / self.pool_size
         points = points.swapaxes(1, 2).reshape(4 * n, -1, *points.shape[3:])  # (4N, M, points, 2)
         columns, rows = points[..., 0], points[..., 1]
         inside = (columns >= -1) & (columns <= width) & (rows >= -1) & (rows <= height)

@@ -25,7 +25,7 @@ class ACmix(nnx.Module):
         kernel_size // 2
 
     Raises:
-        ValueError: H or W is not a multiple of stride.
+        ValueError: H or W is not a multiple of stride, or not greater than kernel_size // 2.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class ACmix(nnx.Module):
         x, rate1, rate2 = nn.promote(self.dtype, x, self.rate1, self.rate2)
         height, width = (size // self.stride * self.stride for size in x.shape[1:3])
         checks.sizes(self, (height, width), x=x.shape[1:3])
+        checks.larger(self, self.windows["padding"], x=x.shape[1:3])
         queries, keys, values = (
             conv(x).reshape(*x.shape[:3], self.num_heads, -1)
             for conv in (self.conv1, self.conv2, self.conv3)

@@ -32,7 +32,7 @@ class NonLocalSparseAttention(nnx.Module):
         -> (N, H, W, C). B = min(128, H · W // chunk_size, made even).
 
     Raises:
-        ValueError: x has fewer pixels than a chunk.
+        ValueError: x has fewer pixels than a chunk, or rotations have another shape.
     """
 
     def __init__(
@@ -74,6 +74,9 @@ class NonLocalSparseAttention(nnx.Module):
             chunks = length // self.chunk_size
             shape = (1, embedding.shape[2], self.num_hashes, min(chunks + chunks % 2, 128) // 2)
             rotations = jax.random.normal(self.rngs(), shape, x.dtype)
+        checks.sizes(
+            self, (1, embedding.shape[2], self.num_hashes, None), rotations=rotations.shape
+        )
         sides = jnp.einsum("nlc,crb->nrlb", embedding, rotations[0])
         order = jnp.argsort(jnp.concatenate([sides, -sides], -1).argmax(-1), stable=True)
         places = jnp.argsort(order)  # (N, R, L), like the order

@@ -26,6 +26,9 @@ class SelfAttentionImageRecognition(nnx.Module):
 
     Shape: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), out_channels), H and W greater
         than dilation * (kernel_size // 2)
+
+    Raises:
+        ValueError: H or W is not greater than dilation * (kernel_size // 2).
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class SelfAttentionImageRecognition(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.promote(self.dtype, x)
+        checks.larger(self, self.windows["padding"], x=x.shape[1:3])
         weights = self.pairwise(x) if self.mode == "pairwise" else self.patchwise(x)
         values = nn.neighbourhoods(self.conv3(x), **self.windows)
         values = values.reshape(*values.shape[:4], self.share, -1)

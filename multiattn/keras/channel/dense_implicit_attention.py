@@ -56,6 +56,7 @@ class DenseImplicitAttention(nn.Module):
         context = ops.mean(x, (1, 2))
         h = ops.zeros_like(context) if h is None else h
         c = ops.zeros_like(context) if c is None else c
+        checks.sizes(self, context.shape[1:], h=h.shape[1:], c=c.shape[1:])
         gates = self.ih(context, training=training) + self.hh(h, training=training)
         enter, forget, new, leave = ops.split(gates, 4, -1)
         c = nn.sigmoid(forget) * c + nn.sigmoid(enter) * nn.tanh(new)

@@ -1,4 +1,5 @@
 from keras import ops
+from keras.backend import result_type
 
 from multiattn import checks
 from multiattn.keras import nn
@@ -33,7 +34,9 @@ class StyleRecalibration(nn.Module):
         height, width = ops.shape(x)[1:3]
         checks.several(self, x=(height, width))
         mean = ops.mean(x, (1, 2), keepdims=True)
-        variance = ops.sum(ops.square(x - mean), (1, 2)) / ops.cast(height * width - 1, x.dtype)
+        count = ops.cast(height * width, result_type(x.dtype, "float32"))
+        unbiased = ops.cast(count / (count - 1), x.dtype)
+        variance = ops.mean(ops.square(x - mean), (1, 2)) * unbiased
         deviation = ops.sqrt(variance + self.eps)
         style = self.cfc[:, 0] * mean[:, 0, 0] + self.cfc[:, 1] * deviation
         return x * nn.sigmoid(self.bn(style, training=training))[:, None, None, :]

@@ -38,6 +38,7 @@ class AsymmetricConvBlock(nn.Module):
         checks.odd(self, kernel_size=kernel_size)
         if kernel_size == 1:
             checks.fail(self, "kernel_size (1) must be more than 1")
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.divisible(self, by="groups", groups=groups, out_channels=out_channels)
         self.out_channels = out_channels
         self.kernel_size = kernel_size
@@ -79,6 +80,8 @@ class AsymmetricConvBlock(nn.Module):
     def fuse(self):
         """Weight and bias, as PyTorch has them, of the one convolution that does the same in
         evaluation."""
+        if not self.built:
+            checks.fail(self, "fuse needs the state: call it once, or build it")
         square, square_bias = normed(self.square_conv, self.square_bn)
         ver, ver_bias = normed(self.ver_conv, self.ver_bn)
         hor, hor_bias = normed(self.hor_conv, self.hor_bn)

@@ -48,11 +48,14 @@ class DepthwiseOverparameterizedConv(nn.Module):
         self.stride = to_tuple(stride, 2)
         self.padding = to_tuple(padding, 2)
         self.dilation = to_tuple(dilation, 2)
+        pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        checks.length(self, 2, **pairs, padding=self.padding)
+        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
         self.groups = groups
         self.use_bias = bias
         places = math.prod(self.kernel_size)
         depth = places if depth_multiplier is None or places == 1 else depth_multiplier
-        checks.quotient(self, depth_multiplier=depth, kernel_size=places)
+        checks.quotient(self, depth_multiplier=depth, places=places)
         self.depth = depth
 
     def setup(self, shape):
@@ -75,6 +78,8 @@ class DepthwiseOverparameterizedConv(nn.Module):
 
     def fold(self):
         """Weight and bias, as PyTorch has them, of the plain convolution that does the same."""
+        if not hasattr(self, "W"):
+            checks.fail(self, "fold needs the state: call it once, or build it")
         dtype = self.compute_dtype
         weight = ops.cast(self.W, dtype)
         if self.D is not None:

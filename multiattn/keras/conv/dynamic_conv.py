@@ -72,6 +72,7 @@ class DynamicConv(nn.Module):
     ):
         super().__init__(**kwargs)
         checks.positive(self, kernel_size=kernel_size, num_kernels=num_kernels)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.positive(self, reduction=reduction, temperature=temperature)
         checks.divisible(self, by="groups", groups=groups, out_channels=out_channels)
         self.out_channels = out_channels

@@ -61,8 +61,10 @@ class LightweightConv(nn.Module):
         before = self.kernel_size - 1 if self.causal else (self.kernel_size - 1) // 2
         margins = ((before, self.kernel_size - 1 - before),)
         if not training or not self.weight_dropout:
-            kernels = ops.repeat(weight, channels // self.num_heads, 0)
-            return nn.conv1d(x, kernels, self.bias, padding=margins, groups=channels)
+            kernels = ops.repeat(weight, channels // self.num_heads, 0)[..., None]
+            # along the height: along the width TensorFlow's long kernels in bfloat16 may hang
+            places = {"padding": (*margins, (0, 0)), "groups": channels}
+            return nn.conv2d(x[:, :, None], kernels, self.bias, **places)[:, :, 0]
         places = ops.arange(length)[:, None] + ops.arange(self.kernel_size)
         windows = ops.take(nn.pad(x, margins), places, 1)
         shape = (n, length, self.kernel_size, self.num_heads)

@@ -31,7 +31,7 @@ class OctaveConv(nn.Module):
 
     Raises:
         ValueError: the high map's sizes are odd (with stride 2 and a low output: not divisible by
-            4), or the low map's not half of them.
+            4), or the low map's not half of them; a map is missing, or one too many.
     """
 
     input_strides: ClassVar[dict[str, int]] = {"x_high": 1, "x_low": 2}
@@ -51,6 +51,7 @@ class OctaveConv(nn.Module):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        checks.positive(self, kernel_size=kernel_size, dilation=dilation)
         checks.choice(self, (1, 2), stride=stride)
         for name, alpha in (("alpha_in", alpha_in), ("alpha_out", alpha_out)):
             if not 0 <= alpha < 1:
@@ -67,16 +68,26 @@ class OctaveConv(nn.Module):
 
     def setup(self, x_high_shape, x_low_shape=None):
         groups, alpha_in, alpha_out = self.groups, self.alpha_in, self.alpha_out
+        if (x_low_shape is None) != (alpha_in == 0):
+            maps = "x_high and x_low" if x_low_shape is None else "x_high alone"
+            checks.fail(self, f"alpha_in ({alpha_in}) takes {maps}")
         low_in = 0 if x_low_shape is None else x_low_shape[-1]
-        in_channels = x_high_shape[-1] + low_in
+        high_in = x_high_shape[-1]
+        in_channels = high_in + low_in
         checks.sizes(self, (int(alpha_in * in_channels),), x_low=(low_in,))
         depthwise = groups == in_channels
         if depthwise and alpha_in == 0 and alpha_out > 0:
             checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
+        raised = self.stride == 1 and alpha_in > 0 and not depthwise
+        if raised and 2 * self.padding != self.dilation * (self.kernel_size - 1):
+            checks.fail(self, f"padding ({self.padding}) must be dilation * (kernel_size // 2)")
         low_out = int(alpha_out * self.out_channels)
         high_out = self.out_channels - low_out
 
-        def conv(outputs: int, groups: int) -> nn.Conv2d:
+        def conv(inputs: int, outputs: int, groups: int) -> nn.Conv2d:
+            widths = {"channels of an input map": inputs, "channels of an output map": outputs}
+            checks.positive(self, **widths)
+            checks.divisible(self, by="groups", groups=groups, **widths)
             return nn.Conv2d(
                 outputs,
                 self.kernel_size,
@@ -86,11 +97,13 @@ class OctaveConv(nn.Module):
                 bias=self.use_bias,
             )
 
-        self.conv_h2h = conv(high_out, math.ceil(groups - alpha_in * groups))
-        self.conv_h2l = conv(low_out, groups) if alpha_out > 0 and not depthwise else None
-        self.conv_l2h = conv(high_out, groups) if alpha_in > 0 and not depthwise else None
+        self.conv_h2h = conv(high_in, high_out, math.ceil(groups - alpha_in * groups))
+        self.conv_h2l = conv(high_in, low_out, groups) if alpha_out > 0 and not depthwise else None
+        self.conv_l2h = conv(low_in, high_out, groups) if alpha_in > 0 and not depthwise else None
         self.conv_l2l = (
-            conv(low_out, math.ceil(alpha_in * groups)) if alpha_in > 0 and alpha_out > 0 else None
+            conv(low_in, low_out, math.ceil(alpha_in * groups))
+            if alpha_in > 0 and alpha_out > 0
+            else None
         )
 
     def call(self, x_high, x_low=None, training=None):

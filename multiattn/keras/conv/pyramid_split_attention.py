@@ -58,6 +58,7 @@ class PyramidSplitAttention(nn.Module):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        checks.positive(self, stride=stride, reduction=reduction)
         branches = len(kernel_sizes)
         if not branches == len(groups) == 4:
             checks.fail(self, f"kernel_sizes ({branches}) and groups ({len(groups)}) must be four")
@@ -73,6 +74,7 @@ class PyramidSplitAttention(nn.Module):
         branches = len(self.kernel_sizes)
         checks.divisible(self, by="branches", branches=branches, out_channels=out_channels)
         channels = out_channels // branches
+        checks.quotient(self, **{"out_channels // 4": channels}, reduction=self.reduction)
 
         def conv(kernel_size: int, groups: int) -> nn.Conv2d:
             checks.odd(self, kernel_sizes=kernel_size)

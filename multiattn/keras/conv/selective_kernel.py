@@ -116,6 +116,7 @@ class SelectiveKernel(nn.Module):
     ):
         super().__init__(**kwargs)
         checks.positive(self, reduction=reduction)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.nonempty(self, kernel_sizes=kernel_sizes)
         for kernel_size in kernel_sizes:
             checks.odd(self, kernel_sizes=kernel_size)
@@ -142,6 +143,8 @@ class SelectiveKernel(nn.Module):
         groups = min(self.groups, out_channels)
         widths = {"in_channels": path_channels, "out_channels": out_channels}
         checks.divisible(self, by="groups", groups=groups, **widths)
+        hidden = self.reduced_channels or max(out_channels // self.reduction, self.min_channels)
+        checks.positive(self, reduced_channels=hidden)
 
         def path(kernel_size: int) -> SelectiveKernelPath:
             reach = self.dilation * (kernel_size // 2) if self.keep_3x3 else self.dilation
@@ -154,10 +157,7 @@ class SelectiveKernel(nn.Module):
             )
 
         self.paths = nn.ModuleList(map(path, self.kernel_sizes))
-        self.attn = SelectiveKernelAttention(
-            num_paths,
-            self.reduced_channels or max(out_channels // self.reduction, self.min_channels),
-        )
+        self.attn = SelectiveKernelAttention(num_paths, hidden)
 
     def call(self, x, training=None):
         paths = len(self.paths)

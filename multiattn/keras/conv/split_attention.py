@@ -41,6 +41,7 @@ class SplitAttention(nn.Module):
     ):
         super().__init__(**kwargs)
         checks.positive(self, radix=radix, reduction=reduction)
+        checks.positive(self, kernel_size=kernel_size, stride=stride, dilation=dilation)
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.stride = stride

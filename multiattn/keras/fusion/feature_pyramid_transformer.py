@@ -47,6 +47,7 @@ class FeaturePyramidTransformer(nn.Module):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        checks.positive(self, channels=channels)
         if channels % 2:
             checks.fail(self, f"channels ({channels}) must be even")
         checks.divisible(self, by="num_mixtures", num_mixtures=num_mixtures, channels=channels)

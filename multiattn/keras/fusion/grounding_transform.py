@@ -28,6 +28,7 @@ class GroundingTransform(nn.Module):
 
     def setup(self, low_shape, high_shape):
         channels = low_shape[-1]
+        checks.sizes(self, (channels,), high=high_shape[-1:])
         hidden = channels // 2 if self.inner_channels is None else self.inner_channels
         checks.positive(self, inner_channels=hidden)
         self.g = self.convolution(hidden, 1)

@@ -24,7 +24,7 @@ class DenseRelativeLocalization(nn.Module):
         "cbr", B being H with use_abs and 2H - 1 without; target (N·M, 2).
 
     Raises:
-        ValueError: x isn't square, or not of feat_size.
+        ValueError: x isn't square, or not of feat_size; or points have other shapes.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class DenseRelativeLocalization(nn.Module):
         super().__init__(**kwargs)
         checks.positive(self, num_samples=num_samples)
         checks.choice(self, ("l1", "ce", "cbr"), mode=mode)
+        if feat_size is not None:
+            checks.positive(self, feat_size=feat_size)
         if mode != "l1" and feat_size is None:
             checks.fail(self, f"mode {mode!r} needs feat_size")
         self.num_samples = num_samples
@@ -71,6 +73,8 @@ class DenseRelativeLocalization(nn.Module):
             else ops.cast(points, "int32")
             for points in (points_a, points_b)
         )
+        shape = (n, points_a.shape[1], 2)
+        checks.sizes(self, shape, points_a=points_a.shape, points_b=points_b.shape)
         points = ops.stack([points_a, points_b], 2)  # (N, M, 2, 2)
         images = ops.reshape(ops.arange(n, dtype="int32"), (-1, 1, 1))
         places = (images * height + points[..., 0]) * width + points[..., 1]

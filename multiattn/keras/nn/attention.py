@@ -42,8 +42,11 @@ def scaled_dot_product_attention(
     if mask is not None:
         mask = ops.reshape(mask, (1,) * (4 - len(mask.shape)) + ops.shape(mask))
         boolean = standardize_dtype(mask.dtype) == "bool"
-    # the fused one makes JAX's softmax in float32 and wants equal widths
-    if not double and query.shape[-1] == value.shape[-1] and dropout is None:
+    # the fused one makes JAX's softmax in float32, wants equal widths, and of single numbers or
+    # a single key it may be no product that XLA compiles in bfloat16 on a CPU
+    single = 1 in (query.shape[-1], key.shape[1])
+    equal = query.shape[-1] == value.shape[-1]
+    if not double and equal and not single and dropout is None:
         given = {} if mask is None else {"mask" if boolean else "bias": mask}
         return ops.dot_product_attention(query, key, value, scale=scale, **given)
     weights = ops.einsum("nlhd,nshd->nhls", query * scale, key)

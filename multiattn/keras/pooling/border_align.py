@@ -24,7 +24,7 @@ class BorderAlign(nn.Module):
         right. The boxes have no gradient.
 
     Raises:
-        ValueError: x's channels are not a multiple of four.
+        ValueError: x's channels are not a multiple of four, or boxes don't have four elements.
     """
 
     def __init__(self, pool_size: int = 10, *, spatial_scale: float = 1.0, **kwargs):
@@ -38,6 +38,7 @@ class BorderAlign(nn.Module):
         channels = x_shape[-1]
         if channels % 4:
             checks.fail(self, f"channels ({channels}) must be divisible by 4")
+        checks.sizes(self, (x_shape[0], None, 4), boxes=boxes_shape)
 
     def call(self, x, boxes):
         x = ops.cast(x, self.compute_dtype)
@@ -46,8 +47,8 @@ class BorderAlign(nn.Module):
         boxes = ops.cast(ops.stop_gradient(boxes), dtype) * self.spatial_scale
         starts, ends = (ops.take(boxes, side, -1) for side in (STARTS, ENDS))  # (N, M, 4, 2)
         steps = ops.reshape(ops.arange(self.pool_size + 1, dtype=dtype), (-1, 1))
-        strides = (ends - starts) / self.pool_size
-        points = ops.expand_dims(starts, 3) + steps * ops.expand_dims(strides, 3)
+        strides = steps * ops.expand_dims(ends - starts, 3) / self.pool_size
+        points = ops.expand_dims(starts, 3) + strides
         points = ops.reshape(ops.swapaxes(points, 1, 2), (4 * n, -1, self.pool_size + 1, 2))
         columns, rows = points[..., 0], points[..., 1]  # (4N, M, points)
         inside, grid = True, []

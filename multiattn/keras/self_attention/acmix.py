@@ -20,7 +20,7 @@ class ACmix(nn.Module):
         kernel_size // 2
 
     Raises:
-        ValueError: H or W is not a multiple of stride.
+        ValueError: H or W is not a multiple of stride, or not greater than kernel_size // 2.
     """
 
     def __init__(
@@ -45,6 +45,10 @@ class ACmix(nn.Module):
             "padding": kernel_size // 2,
             "padding_mode": "reflect",
         }
+
+    @property
+    def input_strides(self) -> dict[str, int]:  # type: ignore[override]
+        return {"x": 1, "output": self.stride}
 
     def setup(self, shape):
         self.head_dim = self.out_channels // self.num_heads
@@ -98,6 +102,7 @@ class ACmix(nn.Module):
     def call(self, x, training=None):
         n, *size = ops.shape(x)[:3]
         checks.sizes(self, [length // self.stride * self.stride for length in size], x=size)
+        checks.larger(self, self.windows["padding"], x=size)
         queries, keys, values = (
             ops.reshape(conv(x), (n, *size, self.num_heads, self.head_dim))
             for conv in (self.conv1, self.conv2, self.conv3)

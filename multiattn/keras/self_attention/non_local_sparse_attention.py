@@ -29,7 +29,7 @@ class NonLocalSparseAttention(nn.Module):
         -> (N, H, W, C). B = min(128, H · W // chunk_size, made even).
 
     Raises:
-        ValueError: x has fewer pixels than a chunk.
+        ValueError: x has fewer pixels than a chunk, or rotations have another shape.
     """
 
     def __init__(
@@ -76,6 +76,9 @@ class NonLocalSparseAttention(nn.Module):
                 dtype=x.dtype,
                 seed=self.seed_generator,
             )
+        checks.sizes(
+            self, (1, embedding.shape[2], self.num_hashes, None), rotations=rotations.shape
+        )
         sides = ops.einsum("nlc,crb->nrlb", embedding, rotations[0])
         codes = ops.cast(ops.argmax(ops.concatenate([sides, -sides], -1), -1), "int32")
         # with the places in them, no two are equal

@@ -21,6 +21,9 @@ class SelfAttentionImageRecognition(nn.Module):
 
     Shape: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), out_channels), H and W greater
         than dilation * (kernel_size // 2)
+
+    Raises:
+        ValueError: H or W is not greater than dilation * (kernel_size // 2).
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class SelfAttentionImageRecognition(nn.Module):
         return ops.swapaxes(weights, 3, 4)
 
     def call(self, x, training=None):
+        checks.larger(self, self.windows["padding"], x=ops.shape(x)[1:3])
         weigh = self.pairwise if self.mode == "pairwise" else self.patchwise
         weights = ops.expand_dims(weigh(x, training=training), 4)
         values = nn.neighbourhoods(self.conv3(x), **self.windows)

@@ -53,6 +53,7 @@ class DenseImplicitAttention(nn.Module):
         context = x.mean((2, 3))
         h = torch.zeros_like(context) if h is None else h
         c = torch.zeros_like(context) if c is None else c
+        checks.sizes(self, context.shape[1:], h=h.shape[1:], c=c.shape[1:])
         enter, forget, new, leave = (self.ih(context) + self.hh(h)).chunk(4, 1)
         c = torch.sigmoid(forget) * c + torch.sigmoid(enter) * torch.tanh(new)
         h = torch.sigmoid(leave) * torch.sigmoid(c)

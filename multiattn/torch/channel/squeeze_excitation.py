@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import amax
 
 
 class SqueezeExcitation(nn.Module):
@@ -59,7 +60,7 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         context = x.mean((2, 3), keepdim=True)
         if self.pool == "avg_max":
-            context = 0.5 * context + 0.5 * x.amax((2, 3), keepdim=True)
+            context = 0.5 * context + 0.5 * amax(x, (2, 3), keepdim=True)
         context = self.fc2(self.activation(self.bn(self.fc1(context))))
         if self.gate == "sigmoid":
             return x * torch.sigmoid(context)

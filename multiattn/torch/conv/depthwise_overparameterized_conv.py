@@ -50,10 +50,13 @@ class DepthwiseOverparameterizedConv(nn.Module):
         self.stride = to_tuple(stride, 2)
         self.padding = to_tuple(padding, 2)
         self.dilation = to_tuple(dilation, 2)
+        pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        checks.length(self, 2, **pairs, padding=self.padding)
+        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
         self.groups = groups
         places = math.prod(self.kernel_size)
         depth = places if depth_multiplier is None or places == 1 else depth_multiplier
-        checks.quotient(self, depth_multiplier=depth, kernel_size=places)
+        checks.quotient(self, depth_multiplier=depth, places=places)
         bound = 1 / math.sqrt(in_channels // groups * depth)
         self.W = nn.Parameter(torch.empty(out_channels, in_channels // groups, depth))
         nn.init.uniform_(self.W, -bound, bound)

@@ -69,6 +69,7 @@ class DynamicConv(nn.Module):
     ):
         super().__init__()
         checks.positive(self, kernel_size=kernel_size, num_kernels=num_kernels)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.positive(self, reduction=reduction, temperature=temperature)
         checks.divisible(
             self, by="groups", groups=groups, in_channels=in_channels, out_channels=out_channels

@@ -31,7 +31,7 @@ class OctaveConv(nn.Module):
 
     Raises:
         ValueError: the high map's sizes are odd (with stride 2 and a low output: not divisible by
-            4), or the low map's not half of them.
+            4), or the low map's not half of them; a map is missing, or one too many.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class OctaveConv(nn.Module):
         bias: bool = False,
     ):
         super().__init__()
+        checks.positive(self, kernel_size=kernel_size, dilation=dilation)
         checks.choice(self, (1, 2), stride=stride)
         for name, alpha in (("alpha_in", alpha_in), ("alpha_out", alpha_out)):
             if not 0 <= alpha < 1:
@@ -56,10 +57,16 @@ class OctaveConv(nn.Module):
         depthwise = groups == in_channels
         if depthwise and alpha_in == 0 and alpha_out > 0:
             checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
+        raised = stride == 1 and alpha_in > 0 and not depthwise
+        if raised and 2 * padding != dilation * (kernel_size - 1):
+            checks.fail(self, f"padding ({padding}) must be dilation * (kernel_size // 2)")
         low_in, low_out = int(alpha_in * in_channels), int(alpha_out * out_channels)
         high_in, high_out = in_channels - low_in, out_channels - low_out
 
         def conv(inputs: int, outputs: int, groups: int) -> nn.Conv2d:
+            widths = {"channels of an input map": inputs, "channels of an output map": outputs}
+            checks.positive(self, **widths)
+            checks.divisible(self, by="groups", groups=groups, **widths)
             return nn.Conv2d(
                 inputs,
                 outputs,
@@ -71,6 +78,7 @@ class OctaveConv(nn.Module):
             )
 
         self.stride = stride
+        self.alpha_in = alpha_in
         self.alpha_out = alpha_out
         self.conv_h2h = conv(high_in, high_out, math.ceil(groups - alpha_in * groups))
         self.conv_h2l = conv(high_in, low_out, groups) if alpha_out > 0 and not depthwise else None
@@ -85,6 +93,9 @@ class OctaveConv(nn.Module):
         self, x_high: Tensor, x_low: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         height, width = x_high.shape[2:]
+        if (x_low is None) != (self.alpha_in == 0):
+            maps = "x_high and x_low" if x_low is None else "x_high alone"
+            checks.fail(self, f"alpha_in ({self.alpha_in}) takes {maps}")
         step = 4 if self.stride == 2 and self.alpha_out > 0 else 2
         checks.sizes(self, (height // step * step, width // step * step), x_high=(height, width))
         if x_low is not None:

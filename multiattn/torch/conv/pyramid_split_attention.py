@@ -57,12 +57,14 @@ class PyramidSplitAttention(nn.Module):
         reduction: int = 16,
     ):
         super().__init__()
+        checks.positive(self, stride=stride, reduction=reduction)
         out_channels = out_channels or in_channels
         branches = len(kernel_sizes)
         if not branches == len(groups) == 4:
             checks.fail(self, f"kernel_sizes ({branches}) and groups ({len(groups)}) must be four")
         checks.divisible(self, by="branches", branches=branches, out_channels=out_channels)
         channels = out_channels // branches
+        checks.quotient(self, **{"out_channels // 4": channels}, reduction=reduction)
 
         def conv(kernel_size: int, groups: int) -> nn.Conv2d:
             checks.odd(self, kernel_sizes=kernel_size)

@@ -103,6 +103,7 @@ class SelectiveKernel(nn.Module):
     ):
         super().__init__()
         checks.positive(self, in_channels=in_channels, reduction=reduction)
+        checks.positive(self, stride=stride, dilation=dilation)
         checks.nonempty(self, kernel_sizes=kernel_sizes)
         for kernel_size in kernel_sizes:
             checks.odd(self, kernel_sizes=kernel_size)
@@ -117,6 +118,8 @@ class SelectiveKernel(nn.Module):
         groups = min(groups, out_channels)
         widths = {"in_channels": path_channels, "out_channels": out_channels}
         checks.divisible(self, by="groups", groups=groups, **widths)
+        hidden = reduced_channels or max(out_channels // reduction, min_channels)
+        checks.positive(self, reduced_channels=hidden)
         self.split_input = split_input
 
         def path(kernel_size: int) -> SelectiveKernelPath:
@@ -131,11 +134,7 @@ class SelectiveKernel(nn.Module):
             )
 
         self.paths = nn.ModuleList(map(path, kernel_sizes))
-        self.attn = SelectiveKernelAttention(
-            out_channels,
-            num_paths,
-            reduced_channels or max(out_channels // reduction, min_channels),
-        )
+        self.attn = SelectiveKernelAttention(out_channels, num_paths, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = x.chunk(len(self.paths), 1) if self.split_input else [x] * len(self.paths)

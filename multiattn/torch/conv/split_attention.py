@@ -43,6 +43,7 @@ class SplitAttention(nn.Module):
     ):
         super().__init__()
         checks.positive(self, in_channels=in_channels, radix=radix, reduction=reduction)
+        checks.positive(self, kernel_size=kernel_size, stride=stride, dilation=dilation)
         out_channels = out_channels or in_channels
         hidden = max(in_channels * radix // reduction, 32)
         splits = {"groups * radix": groups * radix}

@@ -35,6 +35,8 @@ class GroundingTransform(nn.Module):
         nn.init.zeros_(self.W_z[1].weight)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        checks.sizes(self, low.shape[1:2], high=high.shape[1:2])
+
         def tokens(maps: Tensor) -> Tensor:
             return maps.flatten(2).mT
 

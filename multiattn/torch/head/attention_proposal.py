@@ -75,9 +75,10 @@ class AttentionProposal(nn.Module):
         checks.positive(
             self, in_channels=in_channels, hidden_channels=hidden_channels, out_size=out_size
         )
-        height, width = (
-            (feature_size, feature_size) if isinstance(feature_size, int) else feature_size
-        )
+        size = (feature_size, feature_size) if isinstance(feature_size, int) else feature_size
+        checks.length(self, 2, feature_size=size)
+        checks.positive(self, feature_size=min(size))
+        height, width = size
         self.feature_size = (height, width)
         self.out_size = out_size
         self.apn = nn.Sequential(

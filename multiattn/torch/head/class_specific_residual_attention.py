@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import amax
 
 # Of the heads, by their number; an infinite temperature takes the maximum.
 TEMPERATURES = {
@@ -47,7 +48,7 @@ class ClassSpecificResidualAttention(nn.Module):
         logits = 0
         for temperature, scores in zip(self.temperatures, heads, strict=True):
             if temperature == inf:
-                attended = scores.amax(-1)
+                attended = amax(scores, -1)
             else:
                 attended = (scores * (temperature * scores).softmax(-1)).sum(-1)
             logits = logits + scores.mean(-1) + self.lam * attended

@@ -25,7 +25,7 @@ class DenseRelativeLocalization(nn.Module):
         "cbr", B being H with use_abs and 2H - 1 without; target (N·M, 2).
 
     Raises:
-        ValueError: x isn't square, or not of feat_size.
+        ValueError: x isn't square, or not of feat_size; or points have other shapes.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class DenseRelativeLocalization(nn.Module):
         super().__init__()
         checks.positive(self, channels=channels, num_samples=num_samples)
         checks.choice(self, ("l1", "ce", "cbr"), mode=mode)
+        if feat_size is not None:
+            checks.positive(self, feat_size=feat_size)
         self.num_samples = num_samples
         self.mode = mode
         self.feat_size = feat_size
@@ -71,6 +73,8 @@ class DenseRelativeLocalization(nn.Module):
             else points.long()
             for points in (points_a, points_b)
         )
+        shape = (n, points_a.shape[1], 2)
+        checks.sizes(self, shape, points_a=points_a.shape, points_b=points_b.shape)
         rows, columns = torch.stack([points_a, points_b], 2).unbind(-1)  # (N, M, 2)
         images = torch.arange(n, device=x.device)[:, None, None]
         pairs = x[images, :, rows, columns].flatten(2).flatten(0, 1)

@@ -5,7 +5,7 @@ from .conv import batch_conv2d, pad_same
 from .dropout import DropPath
 from .gradient import custom_gradient
 from .norm import BatchNorm2d, LayerNorm2d
-from .pool import MaxPool1d
+from .pool import MaxPool1d, amax
 from .recurrent import LSTM
 from .resample import affine_grid, neighbourhoods
 
@@ -16,6 +16,7 @@ __all__ = [
     "LayerNorm2d",
     "MaxPool1d",
     "affine_grid",
+    "amax",
     "batch_conv2d",
     "custom_gradient",
     "neighbourhoods",

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import amax
 
 # Where the sides (top, left, bottom, right) begin and end, as elements of x1, y1, x2, y2.
 STARTS = [[0, 1], [0, 1], [2, 3], [2, 3]]
@@ -24,7 +25,7 @@ class BorderAlign(nn.Module):
         right. The boxes have no gradient.
 
     Raises:
-        ValueError: x's channels are not a multiple of four.
+        ValueError: x's channels are not a multiple of four, or boxes don't have four elements.
     """
 
     def __init__(self, pool_size: int = 10, *, spatial_scale: float = 1.0):
@@ -37,11 +38,12 @@ class BorderAlign(nn.Module):
         channels, height, width = x.shape[1:]
         if channels % 4:
             checks.fail(self, f"channels ({channels}) must be divisible by 4")
+        checks.sizes(self, (x.shape[0], None, 4), boxes=boxes.shape)
         dtype = torch.promote_types(x.dtype, torch.float32)
         boxes = boxes.detach().to(dtype) * self.spatial_scale
         starts, ends = boxes[..., STARTS], boxes[..., ENDS]  # (N, M, 4, 2)
         steps = torch.arange(self.pool_size + 1, dtype=dtype, device=x.device)[:, None]
-        points = starts[..., None, :] + steps * ((ends - starts) / self.pool_size)[..., None, :]
+        points = starts[..., None, :] + steps * (ends - starts)[..., None, :] / self.pool_size
         columns, rows = points.transpose(1, 2).flatten(0, 1).unbind(-1)  # (4N, M, points)
         inside = (columns >= -1) & (columns <= width) & (rows >= -1) & (rows <= height)
         grid = [2 * columns / max(width - 1, 1) - 1, 2 * rows / max(height - 1, 1) - 1]
@@ -49,5 +51,5 @@ class BorderAlign(nn.Module):
         samples = F.grid_sample(
             sides, torch.stack(grid, -1), padding_mode="border", align_corners=True
         )
-        borders = (samples * inside[:, None]).amax(-1).to(x.dtype)  # (4N, C, M)
+        borders = amax(samples * inside[:, None], -1).to(x.dtype)  # (4N, C, M)
         return borders.unflatten(0, (-1, 4)).movedim(1, -1)

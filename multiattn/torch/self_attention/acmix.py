@@ -23,7 +23,7 @@ class ACmix(nn.Module):
         kernel_size // 2
 
     Raises:
-        ValueError: H or W is not a multiple of stride.
+        ValueError: H or W is not a multiple of stride, or not greater than kernel_size // 2.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class ACmix(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = (size // self.stride * self.stride for size in x.shape[2:])
         checks.sizes(self, (height, width), x=x.shape[2:])
+        checks.larger(self, self.windows["padding"], x=x.shape[2:])
         queries, keys, values = (
             conv(x).unflatten(1, (self.num_heads, -1))
             for conv in (self.conv1, self.conv2, self.conv3)

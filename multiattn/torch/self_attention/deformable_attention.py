@@ -62,6 +62,7 @@ class DeformableAttention(nn.Module):
         checks.divisible(self, by="num_heads", channels=channels, num_heads=num_heads)
         checks.divisible(self, by="groups", num_heads=num_heads, groups=groups)
         checks.choice(self, ("table", "dwc", "fixed", "log_cpb", None), pos_embed=pos_embed)
+        checks.length(self, 2, feat_size=feat_size)
         padding = 0 if kernel_size == stride else kernel_size // 2
         places = tuple((size + 2 * padding - kernel_size) // stride + 1 for size in feat_size)
         if min(*feat_size, *places) < 2:

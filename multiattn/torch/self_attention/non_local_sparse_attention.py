@@ -30,7 +30,7 @@ class NonLocalSparseAttention(nn.Module):
         -> (N, C, H, W). B = min(128, H · W // chunk_size, made even).
 
     Raises:
-        ValueError: x has fewer pixels than a chunk.
+        ValueError: x has fewer pixels than a chunk, or rotations have another shape.
     """
 
     def __init__(
@@ -64,6 +64,9 @@ class NonLocalSparseAttention(nn.Module):
             chunks = length // self.chunk_size
             shape = (1, embedding.shape[2], self.num_hashes, min(chunks + chunks % 2, 128) // 2)
             rotations = torch.randn(shape, dtype=x.dtype, device=x.device)
+        checks.sizes(
+            self, (1, embedding.shape[2], self.num_hashes, None), rotations=rotations.shape
+        )
         sides = torch.einsum("nlc,crb->nrlb", embedding, rotations[0])
         order = torch.cat([sides, -sides], -1).argmax(-1).argsort(stable=True)  # (N, R, L)
         places = order.argsort()

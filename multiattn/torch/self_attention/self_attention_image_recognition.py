@@ -25,6 +25,9 @@ class SelfAttentionImageRecognition(nn.Module):
 
     Shape: (N, C, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)), H and W greater
         than dilation * (kernel_size // 2)
+
+    Raises:
+        ValueError: H or W is not greater than dilation * (kernel_size // 2).
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class SelfAttentionImageRecognition(nn.Module):
         return weights.unflatten(1, (-1, windows.shape[2]))
 
     def forward(self, x: Tensor) -> Tensor:
+        checks.larger(self, self.windows["padding"], x=x.shape[2:])
         weights = self.pairwise(x) if self.mode == "pairwise" else self.patchwise(x)
         values = neighbourhoods(self.conv3(x), **self.windows).unflatten(1, (self.share, -1))
         return (weights.unsqueeze(1) * values).sum(3).flatten(1, 2)

@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import amax
 
 POOLS = {
     "avg": lambda x: x.mean((2, 3)),
-    "max": lambda x: x.amax((2, 3)),
+    "max": lambda x: amax(x, (2, 3)),
     "lp": lambda x: x.square().sum((2, 3)).sqrt(),
     "lse": lambda x: x.logsumexp((2, 3)),
 }
@@ -58,7 +59,7 @@ class CBAMSpatialGate(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        planes = torch.stack([x.amax(1), x.mean(1)], 1)
+        planes = torch.stack([amax(x, 1), x.mean(1)], 1)
         return x * torch.sigmoid(self.bn(self.conv(planes)))
 
 

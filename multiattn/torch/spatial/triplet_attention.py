@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from multiattn import checks
+from multiattn.torch.nn import amax
 
 
 class TripletGate(nn.Module):
@@ -43,7 +44,7 @@ class TripletAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         def planes(axis: int) -> Tensor:
-            return torch.stack([x.amax(axis), x.mean(axis)], 1)
+            return torch.stack([amax(x, axis), x.mean(axis)], 1)
 
         masks = [self.cw(planes(2)).transpose(1, 2), self.hc(planes(3).mT).transpose(1, 3)]
         if self.hw is not None:
