@@ -44,9 +44,10 @@ class ECA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padding = self.kernel_size // 2
-        context = F.pad(x.mean((2, 3)), (padding, padding))
+        context = x.mean((2, 3), keepdim=True).flatten(2).mT  # (N, 1, C)
         if self.shared:
-            context = self.conv(context.unsqueeze(1)).squeeze(1)
+            context = F.conv1d(context, self.conv.weight, padding=padding)
         else:
-            context = self.conv(context.unfold(1, self.kernel_size, 1)).squeeze(2)
-        return x * torch.sigmoid(context)[:, :, None, None]
+            windows = F.pad(context, (padding, padding)).unfold(2, self.kernel_size, 1)
+            context = self.conv(windows.squeeze(1)).mT
+        return x * torch.sigmoid(context).mT[..., None]
