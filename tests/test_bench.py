@@ -86,6 +86,9 @@ def test_usual_options_and_sizes_are_filled_in() -> None:
     assert planned("CBAM") == ([[8, 64, 56, 56]], {"channels": 64})
     assert planned("CBAM", channels=32) == ([[8, 32, 56, 56]], {"channels": 32})
     assert planned("SimAM", "14") == ([[8, 64, 14, 14]], {})
+    shapes = [[8, 64, 14, 14], [8, 64], [8, 64]]
+    assert planned("DenseImplicitAttention", "14") == (shapes, {"channels": 64})
+    assert planned("DoubleAttention", "14")[1] == {"channels": 64, "c_m": 32, "c_n": 32}
     assert planned("OmniDimensionalDynamicConv")[1] == {
         "in_channels": 64,
         "out_channels": 64,

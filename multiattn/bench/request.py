@@ -13,7 +13,18 @@ WIDTH = 64
 SIDE = 56
 
 # Values for options that have no default.
-USUAL = {"out_channels": WIDTH, "kernel_size": 3, "num_heads": 4, "num_classes": 1000}
+USUAL = {
+    "out_channels": WIDTH,
+    "hidden_channels": WIDTH,
+    "key_channels": WIDTH // 2,
+    "c_m": WIDTH // 2,
+    "c_n": WIDTH // 2,
+    "kernel_size": 3,
+    "num_heads": 4,
+    "num_classes": 1000,
+    "num_inputs": 2,
+    "level": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ def _shape(axes: str, numbers: tuple[int, ...] | None, side: int, batch: int) ->
             return [batch, None, *numbers]
     elif axes == "NLC" and (numbers is None or len(numbers) == 1):
         return [batch, (numbers[0] if numbers else side) ** 2, None]
+    elif axes == "NC" and numbers is None:
+        return [batch, None]
     if numbers is None or len(numbers) != rest:
         shown = "×".join(map(str, numbers or (side,)))
         raise ValueError(f"--size {shown} does not suit an input with the axes {axes}")
@@ -80,7 +93,7 @@ def _shape(axes: str, numbers: tuple[int, ...] | None, side: int, batch: int) ->
 
 
 def _width_axis(axes: str) -> int | None:
-    return 1 if is_image(axes) else 2 if axes == "NLC" else None
+    return axes.index("C") if is_image(axes) or axes in ("NLC", "NC") else None
 
 
 def plan(
@@ -115,7 +128,9 @@ def plan(
     numbers: list[tuple[int, ...] | None] = [_numbers(size) for size in sizes]
     if len(numbers) not in (0, 1, count):
         raise ValueError(f"{entry.name} takes {count} inputs, not {len(numbers)}")
-    numbers = numbers * count if len(numbers) == 1 else numbers or [None] * count
+    if len(numbers) == 1:
+        numbers = [None if axes == "NC" else numbers[0] for axes in entry.inputs]
+    numbers = numbers or [None] * count
     models = {one.lower(): model for one, model in entry.models.items()}
     model = models.get(name.lower())
     side = model.input_size if model else SIDE

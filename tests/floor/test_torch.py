@@ -57,13 +57,18 @@ def test_neighbourhoods_are_windows_of_the_padded_image(options: dict) -> None:
     assert torch.equal(ours.movedim(2, -1), torch_neighbourhoods(x, 3, **options))
 
 
+@pytest.mark.parametrize("scale", [0.7, 1, None])
+@pytest.mark.parametrize("keys", [7, 600])
 @pytest.mark.parametrize("width", [6, 4])
-def test_attention_over_strided_tokens_is_that_of_torch(width: int) -> None:
-    shapes = ((2, 6, 9), (2, 6, 7), (2, width, 7))
+def test_attention_over_strided_tokens_is_that_of_torch(
+    width: int, keys: int, scale: float | None
+) -> None:
+    shapes = ((2, 6, 9), (2, 6, keys), (2, width, keys))
     given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     tokens = [x.mT for x in given]
-    actual = scaled_dot_product_attention(*tokens, scale=0.7)
-    expected = torch.softmax(0.7 * tokens[0] @ tokens[1].mT, -1) @ tokens[2]
+    actual = scaled_dot_product_attention(*tokens, scale=scale)
+    factor = 6**-0.5 if scale is None else scale
+    expected = torch.softmax(factor * tokens[0] @ tokens[1].mT, -1) @ tokens[2]
     assert torch.allclose(actual, expected, atol=1e-12)
     upstream = torch.randn_like(expected)
     ours = torch.autograd.grad((actual * upstream).sum(), given)
