@@ -20,7 +20,8 @@ def ratio(figures: Row) -> str:
 
 
 def milliseconds(row: Row) -> str:
-    return " / ".join(f"{row[call]['ours_ms']:.3g}" for call in ("forward", "forward_backward"))
+    times = (row[call]["ours_ms"] for call in ("forward", "forward_backward"))
+    return " / ".join(f"{time:,.0f}" if time >= 100 else f"{time:.3g}" for time in times)
 
 
 def departure(row: Row) -> str:
