@@ -20,10 +20,10 @@ def fail(module: object, what: str) -> NoReturn:
     raise ValueError(f"{type(module).__name__}: {what}")
 
 
-def positive(module: object, **options: float) -> None:
-    """Every option must be greater than zero."""
+def positive(module: object, **options: float | Sequence[float]) -> None:
+    """Every option, or each of its elements, must be greater than zero."""
     for name, value in options.items():
-        if not value > 0:
+        if not all(one > 0 for one in (value if isinstance(value, Sequence) else (value,))):
             fail(module, f"{name} ({value}) must be positive")
 
 

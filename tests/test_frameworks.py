@@ -218,6 +218,10 @@ def test_checks_name_module_option_and_value() -> None:
     assert (
         messages(lambda: checks.positive(Thing(), size=-1)) == "Thing: size (-1) must be positive"
     )
+    assert (
+        messages(lambda: checks.positive(Thing(), widths=(8, 0)))
+        == "Thing: widths ((8, 0)) must be positive"
+    )
     assert messages(lambda: checks.nonempty(Thing(), pools=())) == "Thing: pools must not be empty"
 
 

@@ -57,7 +57,7 @@ class DepthwiseOverparameterizedConv(nnx.Module):
         self.dilation = to_tuple(dilation, 2)
         pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
         checks.length(self, 2, **pairs, padding=self.padding)
-        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
+        checks.positive(self, **pairs)
         self.groups = groups
         self.dtype = dtype
         places = math.prod(self.kernel_size)

@@ -63,7 +63,7 @@ class OctaveConv(nnx.Module):
             checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
         raised = stride == 1 and alpha_in > 0 and not depthwise
         if raised and 2 * padding != dilation * (kernel_size - 1):
-            checks.fail(self, f"padding ({padding}) must be dilation * (kernel_size // 2)")
+            checks.fail(self, f"padding ({padding}) must be dilation * (kernel_size - 1) / 2")
         low_in, low_out = int(alpha_in * in_channels), int(alpha_out * out_channels)
         high_in, high_out = in_channels - low_in, out_channels - low_out
 

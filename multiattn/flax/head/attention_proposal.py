@@ -83,7 +83,7 @@ class AttentionProposal(nnx.Module):
         )
         size = (feature_size, feature_size) if isinstance(feature_size, int) else feature_size
         checks.length(self, 2, feature_size=size)
-        checks.positive(self, feature_size=min(size))
+        checks.positive(self, feature_size=size)
         height, width = size
         self.feature_size = (height, width)
         self.out_size = out_size

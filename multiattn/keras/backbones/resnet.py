@@ -292,12 +292,9 @@ class ResNet(nn.Module):
         if stem_type == "deep_tiered" and stem_width < 4:
             checks.fail(self, f"stem_width ({stem_width}) must be at least 4 in a deep_tiered stem")
         for planes in widths:
-            checks.positive(self, widths=planes)
-            width = {"inner width": planes * base_width // 64 * cardinality}
-            width["inner width"] = checks.quotient(
-                self, **width, block_reduce_first=block_reduce_first
-            )
-            checks.divisible(self, by="cardinality", cardinality=cardinality, **width)
+            inner = {"inner width": planes * base_width // 64 * cardinality // block_reduce_first}
+            checks.positive(self, widths=planes, **inner)
+            checks.divisible(self, by="cardinality", cardinality=cardinality, **inner)
         if attention and attention_position == "conv2" and block_reduce_first != 1:
             checks.fail(self, "attention_position 'conv2' needs block_reduce_first 1")
         for stage in attention_stages:

@@ -80,7 +80,7 @@ class OctaveConv(nn.Module):
             checks.fail(self, f"groups ({groups}) leave nothing for a low map (alpha_out)")
         raised = self.stride == 1 and alpha_in > 0 and not depthwise
         if raised and 2 * self.padding != self.dilation * (self.kernel_size - 1):
-            checks.fail(self, f"padding ({self.padding}) must be dilation * (kernel_size // 2)")
+            checks.fail(self, f"padding ({self.padding}) must be dilation * (kernel_size - 1) / 2")
         low_out = int(alpha_out * self.out_channels)
         high_out = self.out_channels - low_out
 

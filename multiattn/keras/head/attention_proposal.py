@@ -80,7 +80,7 @@ class AttentionProposal(nn.Module):
         checks.positive(self, hidden_channels=hidden_channels, out_size=out_size)
         size = (feature_size, feature_size) if isinstance(feature_size, int) else feature_size
         checks.length(self, 2, feature_size=size)
-        checks.positive(self, feature_size=min(size))
+        checks.positive(self, feature_size=size)
         height, width = size
         self.feature_size = (height, width)
         self.hidden_channels = hidden_channels

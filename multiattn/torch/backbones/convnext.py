@@ -252,8 +252,7 @@ class ConvNeXt(nn.Module):
         checks.positive(self, in_channels=in_channels)
         checks.nonempty(self, depths=depths)
         checks.length(self, len(depths), widths=widths)
-        for width in widths:
-            checks.positive(self, widths=width)
+        checks.positive(self, widths=widths)
         checks.choice(self, ("patch", "overlap", "overlap_tiered"), stem_type=stem_type)
         checks.choice(self, (4, 2), patch_size=patch_size)
         if head_norm_first and head_hidden_size:

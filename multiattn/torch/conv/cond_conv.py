@@ -62,7 +62,7 @@ class CondConv(nn.Module):
         self.dilation = to_tuple(dilation, 2)
         pairs = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
         checks.length(self, 2, **pairs)
-        checks.positive(self, **{name: min(values) for name, values in pairs.items()})
+        checks.positive(self, **pairs)
         if padding is None:
             axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
             padding = [(s - 1 + d * (k - 1)) // 2 for k, s, d in axes]
